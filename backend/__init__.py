@@ -1,0 +1,3 @@
+"""An independent implementation of the Copr build system's backend."""
+
+__version__ = "0.1.0"

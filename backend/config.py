@@ -1,0 +1,229 @@
+"""Reads `copr-be.conf` into one frozen value; every problem is one `ConfigError` line."""
+
+import configparser
+import difflib
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from backend.exceptions import ConfigError
+from backend.options import OPTIONS, Option
+
+DEFAULT_PATH = Path("/etc/copr/copr-be.conf")
+_GROUP_KEY = re.compile(r"group(\d+)_(\w+)")
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_TRUE, _FALSE = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A builder group: its queue is `copr-be-<id>`, its workers build for `archs`."""
+
+    id: int
+    name: str
+    archs: tuple[str, ...]
+    max_workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All options, checked and with their defaults filled in; `backend.options` explains each."""
+
+    path: Path
+    groups: tuple[Group, ...]
+    frontend_base_url: str
+    frontend_auth: str = field(repr=False)
+    results_baseurl: str
+    destdir: Path
+    statedir: Path
+    rundir: Path
+    log_dir: Path
+    log_level: str
+    sleeptime: int
+    redis_url: str = field(repr=False)
+    build_groups: int
+    exit_on_worker: bool
+    max_attempts: int
+    stop_timeout: int
+    builder_type: str
+    builder_chroot: str
+    builder_timeout: int
+    builder_stall_timeout: int
+    builder_uid: int
+    builder_max_processes: int
+    builder_max_memory: int
+    builder_max_file: int
+    builder_max_log: int
+    builder_max_download: int
+    web_host: str
+    web_port: int
+    web_public_url: str
+    web_database_url: str = field(repr=False)
+    web_admin_user: str
+    web_cli_config: Path
+    web_max_upload: int
+
+    @property
+    def embedded(self) -> bool:
+        """True when the master starts its own frontend."""
+        return not self.frontend_base_url
+
+    @property
+    def listen_url(self) -> str:
+        """Where the embedded frontend answers on this machine."""
+        any_address = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (compared, not bound)
+        host = any_address.get(self.web_host, self.web_host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.web_port}"
+
+    @property
+    def frontend_url(self) -> str:
+        """Base URL of the frontend in use, real or embedded, without a final slash."""
+        return self.frontend_base_url.rstrip("/") or self.listen_url
+
+    @property
+    def public_url(self) -> str:
+        """Base URL that people and copr-cli use, without a final slash."""
+        return (self.web_public_url or self.listen_url).rstrip("/")
+
+    @property
+    def results_url(self) -> str:
+        """Base URL of the published results, without a final slash."""
+        return (self.results_baseurl or f"{self.public_url}/results").rstrip("/")
+
+
+def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
+    """Read and check the file at `path`.
+
+    `overrides` are `section.key` → text, as from `-o web.port=5001`; they win over the file.
+    Raises ConfigError that names the file, the key and the remedy.
+    """
+    parser = configparser.ConfigParser(interpolation=None, strict=True)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"configuration {path} does not exist: create it from copr-be.conf.example,"
+            " or name another file with -c"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read configuration {path}: {error}") from error
+    except configparser.Error as error:
+        raise ConfigError(f"{' '.join(str(error).split())}: correct that line") from error
+    for dotted, value in (overrides or {}).items():
+        section, dot, key = dotted.partition(".")
+        if not dot:
+            raise ConfigError(f"option {dotted!r}: write <section>.<key>=<value>")
+        if not parser.has_section(section):
+            parser.add_section(section)
+        parser.set(section, key, value)
+    return _build(path, {name: dict(parser.items(name)) for name in parser.sections()})
+
+
+def _build(path: Path, raw: Mapping[str, Mapping[str, str]]) -> Config:
+    _check_names(path, raw)
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        if not option.group:
+            text = raw.get(option.section, {}).get(option.name, option.default)
+            values[option.attribute] = _convert(path, option, option.name, text)
+    values["web_cli_config"] = values["web_cli_config"] or values["statedir"] / "copr-cli.conf"
+    groups = tuple(
+        _group(path, number, raw.get("backend", {})) for number in range(values["build_groups"])
+    )
+    config = Config(path=path, groups=groups, **values)
+    _check_urls(config)
+    return config
+
+
+def _group(path: Path, number: int, section: Mapping[str, str]) -> Group:
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        if option.group:
+            key = f"group{number}_{option.name}"
+            text = section.get(key, option.default)
+            values[option.name] = _convert(path, option, key, text) if text else None
+    return Group(
+        id=number,
+        name=values["name"] or f"group{number}",
+        archs=values["archs"] or (platform.machine(),),
+        max_workers=(os.cpu_count() or 1)
+        if values["max_workers"] is None
+        else values["max_workers"],
+    )
+
+
+def _check_names(path: Path, raw: Mapping[str, Mapping[str, str]]) -> None:
+    known: dict[str, list[str]] = {}
+    grouped = [option.name for option in OPTIONS if option.group]
+    for option in OPTIONS:
+        if not option.group:
+            known.setdefault(option.section, []).append(option.name)
+    for section, keys in raw.items():
+        if section not in known:
+            raise ConfigError(f"{path}: unknown section [{section}]{_hint(section, list(known))}")
+        for key in keys:
+            match = _GROUP_KEY.fullmatch(key) if section == "backend" else None
+            if match and match.group(2) not in grouped:
+                names = [f"group{match.group(1)}_{name}" for name in grouped]
+                raise ConfigError(f"{path}: unknown key `{key}`{_hint(key, names)}")
+            if not match and key not in known[section]:
+                names = known[section] + (
+                    [f"group0_{n}" for n in grouped] if section == "backend" else []
+                )
+                raise ConfigError(f"{path}: [{section}] unknown key `{key}`{_hint(key, names)}")
+
+
+def _hint(word: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f", perhaps `{near[0]}`?" if near else f": one of {', '.join(names)}"
+
+
+def _convert(path: Path, option: Option, key: str, text: str) -> Any:
+    where = f"{path}: [{option.section}] {key} = {text if option.kind != 'secret' else '…'}"
+    text = text.strip()
+    if option.kind in ("int", "seconds", "bytes"):
+        return _number(option, where, text)
+    if option.kind == "bool":
+        if text.lower() not in _TRUE | _FALSE:
+            raise ConfigError(f"{where}: write yes or no")
+        return text.lower() in _TRUE
+    if option.kind == "path":
+        if text and not Path(text).expanduser().is_absolute():
+            raise ConfigError(f"{where}: give an absolute path")
+        return Path(text).expanduser() if text else ""
+    if option.kind == "words":
+        return tuple(text.replace(",", " ").split())
+    if option.choices and text not in option.choices:
+        raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}")
+    return text
+
+
+def _number(option: Option, where: str, text: str) -> int:
+    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if not match or (match.group(2) and option.kind != "bytes"):
+        example = "e.g. 512M" if option.kind == "bytes" else "a whole number is needed"
+        raise ConfigError(f"{where}: {example}")
+    number = int(match.group(1)) * _UNITS[match.group(2).upper()]
+    if option.minimum is not None and number < option.minimum:
+        raise ConfigError(f"{where}: must be at least {option.minimum}")
+    if option.maximum is not None and number > option.maximum:
+        raise ConfigError(f"{where}: must be at most {option.maximum}")
+    return number
+
+
+def _check_urls(config: Config) -> None:
+    for key in ("frontend_base_url", "results_baseurl", "web_public_url"):
+        url = getattr(config, key)
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ConfigError(f"{config.path}: {key} = {url}: write http://HOST or https://HOST")
+    if not config.embedded and not config.results_baseurl:
+        raise ConfigError(
+            f"{config.path}: results_baseurl is empty: with frontend_base_url set,"
+            " give the URL under which destdir is served"
+        )

@@ -1,0 +1,90 @@
+"""Numbers and names that the parts agree on: protocol enumerations, Redis keys, exit codes.
+
+The enumerations are the frontend's own (Copr's `StatusEnum`, `BuildSourceEnum`); their
+numbers travel over the wire and must never change.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+
+class Status(IntEnum):
+    """State of a build or of one of its chroots, as sent in `update/` and `starting_build/`."""
+
+    FAILED = 0
+    SUCCEEDED = 1
+    CANCELED = 2
+    RUNNING = 3
+    PENDING = 4
+    SKIPPED = 5
+    STARTING = 6
+    IMPORTING = 7
+    FORKED = 8
+    WAITING = 9
+    UNKNOWN = 1000
+
+    @property
+    def label(self) -> str:
+        """The word that API v3 and the pages show, e.g. `succeeded`."""
+        return self.name.lower()
+
+
+#: No further work will be done for a task in one of these.
+FINISHED: Final = frozenset(
+    {Status.FAILED, Status.SUCCEEDED, Status.CANCELED, Status.SKIPPED, Status.FORKED}
+)
+
+
+class Source(IntEnum):
+    """Where a source build takes its package from (`source_type`)."""
+
+    UNSET = 0
+    LINK = 1
+    UPLOAD = 2
+    PYPI = 5
+    RUBYGEMS = 6
+    SCM = 8
+    CUSTOM = 9
+    DISTGIT = 10
+
+
+class Exit(IntEnum):
+    """What `copr_be.py` returns to the shell."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    ALREADY_RUNNING = 3
+
+
+#: Value of the `Copr-FE-BE-API-Version` header that this implementation speaks.
+API_VERSION: Final = 9
+API_VERSION_HEADER: Final = "Copr-FE-BE-API-Version"
+
+#: `chroot` of a source build in `update/`, and its directory among the results.
+SRPM_CHROOT: Final = "srpm-builds"
+
+# --- Redis keys ---------------------------------------------------------------------------
+
+#: retask adds `retaskqueue-` itself; format with the group's id.
+QUEUE_NAME: Final = "copr-be-{group}"
+QUEUE_KEY: Final = "retaskqueue-copr-be-{group}"
+#: List with what one worker holds, 0 or 1 entries.
+CLAIM_KEY: Final = "copr-be:claim:{worker}"
+CLAIM_PREFIX: Final = "copr-be:claim:"
+#: Hash: pid, start (kernel start time), group, state, task, since.
+WORKER_KEY: Final = "copr-be:worker:{worker}"
+WORKER_PREFIX: Final = "copr-be:worker:"
+#: Fencing token, one INCR per start.
+ATTEMPT_KEY: Final = "copr-be:attempt:{task}"
+#: Hash: group, attempt, state, worker, host, since, progress, reason.
+TASK_KEY: Final = "copr-be:task:{task}"
+#: Set of task ids that a worker must stop.
+CANCEL_KEY: Final = "copr-be:cancel"
+#: List of reports that the frontend has not accepted yet, oldest first.
+OUTBOX_KEY: Final = "copr-be:outbox"
+#: Capped stream of events.
+EVENTS_KEY: Final = "copr-be:events"
+EVENTS_MAXLEN: Final = 10_000
+#: Pub/sub channel: "look now"; the message says why (`new`, `free`, `cancel`, `outbox`).
+WAKE_CHANNEL: Final = "copr-be:wake"

@@ -1,0 +1,57 @@
+"""Every error that this package raises on purpose.
+
+Each message states the fact and the remedy in one line. `exit_code` is what `copr_be.py`
+returns when the error ends the program.
+"""
+
+from backend.constants import Exit
+
+
+class CoprBackendError(Exception):
+    """Base of all errors below; also raised when a worker died and `exit_on_worker` is set."""
+
+    exit_code: Exit = Exit.FAILED
+
+
+class ConfigError(CoprBackendError):
+    """The configuration cannot be used: file missing or broken, unknown key, bad value."""
+
+    exit_code = Exit.USAGE
+
+
+class AlreadyRunning(CoprBackendError):
+    """Another daemon holds the pid file of this configuration."""
+
+    exit_code = Exit.ALREADY_RUNNING
+
+
+class ToolError(CoprBackendError):
+    """A needed program is missing, or refuses to work on this machine."""
+
+
+class ProtocolError(CoprBackendError):
+    """The frontend or a queue sent something that is not in the contract; names the field."""
+
+
+class FrontendError(CoprBackendError):
+    """The frontend did not answer, or answered with a failure; worth another try later."""
+
+
+class FrontendRefused(CoprBackendError):
+    """The frontend answered with a final 4xx; repeating the request is useless."""
+
+
+class BuildError(CoprBackendError):
+    """The package's own fault: the build is failed with this message, and never retried."""
+
+
+class Canceled(CoprBackendError):
+    """The build in progress was canceled by its owner."""
+
+
+class Stopped(CoprBackendError):
+    """The build in progress ends because this process was asked to stop; it stays unfinished."""
+
+
+class InfrastructureError(CoprBackendError):
+    """The farm's fault (host, disk, tool): the task is given back and tried again."""

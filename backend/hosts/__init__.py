@@ -1,0 +1,1 @@
+"""WHERE a build runs: this machine, or one reached over SSH."""

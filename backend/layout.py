@@ -1,0 +1,43 @@
+"""Where results live on disk and under which URL: today's Copr layout, nothing else.
+
+    <destdir>/<owner>/<dirname>/<chroot>/<build>-<package>/      RPM build
+    <destdir>/<owner>/<dirname>/srpm-builds/<build>/             source build
+
+Pure: joins names that `backend.job` has checked already.
+"""
+
+from pathlib import Path
+from urllib.parse import quote
+
+from backend.job import Task
+
+BUILDER_LOG = "builder-live.log"
+BACKEND_LOG = "backend.log"
+#: Marks a successful build; holds the word `done`.
+SUCCESS = "success"
+RESULTS_JSON = "results.json"
+BUILD_INFO = "build.info"
+#: Logs of earlier attempts move here, into one directory per attempt.
+PREVIOUS = "prev_build_backup"
+
+
+def project_path(destdir: Path, task: Task) -> Path:
+    """Directory of the project (or of one of its side directories, `name:pr:7`)."""
+    return destdir / task.owner / task.dirname
+
+
+def repo_path(destdir: Path, task: Task) -> Path:
+    """The chroot's directory: root of a dnf repository, or `srpm-builds`."""
+    return project_path(destdir, task) / task.chroot_dir
+
+
+def result_path(destdir: Path, task: Task) -> Path:
+    """The directory of this one build."""
+    return repo_path(destdir, task) / task.result_dir
+
+
+def result_url(baseurl: str, task: Task, name: str = "") -> str:
+    """URL of the result directory (with its final slash), or of a file in it."""
+    parts = (task.owner, task.dirname, task.chroot_dir, task.result_dir)
+    path = "/".join(quote(part, safe="@:+~^") for part in parts)
+    return f"{baseurl.rstrip('/')}/{path}/{quote(name, safe='+~^')}"

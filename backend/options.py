@@ -1,0 +1,249 @@
+"""Every option of `copr-be.conf`: the one table that reader, errors and documentation share.
+
+A new option is one line here; `copr-be.conf.example` is made from this table
+(`copr_be.py example-config`), and a test compares the two.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+GIB: Final = 1024**3
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key of the INI file.
+
+    `kind` is one of str, secret, int, seconds, bool, path, bytes, words. An empty `default`
+    of a path or a string means "derived", as `help` explains. `group` marks the keys
+    `group<N>_<name>`, repeated for every builder group.
+    """
+
+    section: str
+    name: str
+    kind: str
+    default: str
+    help: str
+    minimum: int | None = None
+    maximum: int | None = None
+    choices: tuple[str, ...] = ()
+    group: bool = False
+
+    @property
+    def attribute(self) -> str:
+        """Name of the field of `Config` (or of `Group`) that holds the value."""
+        if self.group or self.section == "backend":
+            return self.name
+        return f"{self.section}_{self.name}"
+
+
+B, R, W = "backend", "builder", "web"
+
+OPTIONS: Final[tuple[Option, ...]] = (
+    Option(
+        B,
+        "frontend_base_url",
+        "str",
+        "",
+        "Copr frontend to serve, e.g. https://copr.example.org; empty: start the embedded one",
+    ),
+    Option(
+        B,
+        "frontend_auth",
+        "secret",
+        "",
+        "The frontend's BACKEND_PASSWORD; empty with the embedded frontend: made at first start",
+    ),
+    Option(
+        B,
+        "results_baseurl",
+        "str",
+        "",
+        "URL under which destdir is served; empty: the embedded frontend's /results",
+    ),
+    Option(
+        B,
+        "destdir",
+        "path",
+        "/var/lib/copr/public_html/results",
+        "Where results and repositories are published",
+    ),
+    Option(
+        B,
+        "statedir",
+        "path",
+        "/var/lib/copr-backend",
+        "Private state: database, uploads, embedded Redis, secrets, work directories",
+    ),
+    Option(B, "rundir", "path", "/run/copr-backend", "Pid file, locks and private sockets"),
+    Option(B, "log_dir", "path", "/var/log/copr-backend", "Log files"),
+    Option(
+        B,
+        "log_level",
+        "str",
+        "info",
+        "Least important messages that are kept",
+        choices=("debug", "info", "warning", "error"),
+    ),
+    Option(
+        B,
+        "sleeptime",
+        "seconds",
+        "5",
+        "Longest time between two looks at the frontend, in seconds",
+        minimum=1,
+        maximum=3600,
+    ),
+    Option(
+        B,
+        "redis_url",
+        "secret",
+        "",
+        "Redis or Valkey, e.g. redis://:PASSWORD@host:6379/0; empty: start a private redis-server",
+    ),
+    Option(B, "build_groups", "int", "1", "Number of builder groups", minimum=1, maximum=100),
+    Option(B, "name", "str", "PC", "Name of the group, shown in titles and logs", group=True),
+    Option(
+        B,
+        "archs",
+        "words",
+        "",
+        "Architectures that the group builds; empty: this machine's",
+        group=True,
+    ),
+    Option(
+        B,
+        "max_workers",
+        "int",
+        "",
+        "Builds at once in this group; empty: the number of cores",
+        minimum=0,
+        maximum=10_000,
+        group=True,
+    ),
+    Option(
+        B,
+        "exit_on_worker",
+        "bool",
+        "no",
+        "End the daemon when a worker dies unexpectedly, instead of starting another",
+    ),
+    Option(
+        B,
+        "max_attempts",
+        "int",
+        "3",
+        "A task that has killed this many workers is failed",
+        minimum=1,
+        maximum=100,
+    ),
+    Option(
+        B,
+        "stop_timeout",
+        "seconds",
+        "4",
+        "On SIGTERM, seconds until processes that still run are killed",
+        minimum=1,
+        maximum=600,
+    ),
+    Option(
+        R,
+        "type",
+        "str",
+        "rpmbuild",
+        "What builds: rpmbuild (in a bubblewrap sandbox)",
+        choices=("rpmbuild",),
+    ),
+    Option(
+        R,
+        "chroot",
+        "str",
+        "",
+        "Chroot that this host builds; empty: from /etc/os-release, e.g. debian-12-x86_64",
+    ),
+    Option(
+        R,
+        "timeout",
+        "seconds",
+        "21600",
+        "Longest time a build may take, in seconds; a task may ask for less",
+        minimum=1,
+    ),
+    Option(
+        R,
+        "stall_timeout",
+        "seconds",
+        "3600",
+        "Longest time without output before a build is ended, in seconds",
+        minimum=1,
+    ),
+    Option(
+        R,
+        "uid",
+        "int",
+        "60706",
+        "First user id that builds run under when the daemon is root; each worker slot adds one",
+        minimum=1,
+    ),
+    Option(R, "max_processes", "int", "4096", "Processes and threads of one build", minimum=16),
+    Option(
+        R,
+        "max_memory",
+        "bytes",
+        "16G",
+        "Address space of each process of a build (K, M, G, T)",
+        minimum=64 * 1024**2,
+    ),
+    Option(R, "max_file", "bytes", "16G", "Largest file that a build may write", minimum=1024**2),
+    Option(
+        R,
+        "max_log",
+        "bytes",
+        "256M",
+        "Largest build log; a build that prints more is ended",
+        minimum=1024,
+    ),
+    Option(
+        R,
+        "max_download",
+        "bytes",
+        "4G",
+        "Largest source package that is fetched by URL",
+        minimum=1024,
+    ),
+    Option(W, "host", "str", "127.0.0.1", "Address that the embedded frontend listens on"),
+    Option(
+        W,
+        "port",
+        "int",
+        "5000",
+        "Port that the embedded frontend listens on",
+        minimum=1,
+        maximum=65535,
+    ),
+    Option(
+        W,
+        "public_url",
+        "str",
+        "",
+        "URL that users reach the embedded frontend by; empty: http://<host>:<port>",
+    ),
+    Option(
+        W,
+        "database_url",
+        "secret",
+        "",
+        "SQLAlchemy URL of the frontend's database; empty: SQLite in statedir",
+    ),
+    Option(W, "admin_user", "str", "admin", "User that the first start creates"),
+    Option(
+        W,
+        "cli_config",
+        "path",
+        "",
+        "copr-cli configuration written at first start; empty: statedir/copr-cli.conf",
+    ),
+    Option(
+        W, "max_upload", "bytes", "4G", "Largest source package that may be uploaded", minimum=1024
+    ),
+)

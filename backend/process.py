@@ -1,0 +1,240 @@
+"""The only door to other programs.
+
+Every program gets an argument list (never a shell), a session of its own, a parent-death
+signal, and a limit on how long anybody waits for it. Nothing here knows what a build is.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+
+from backend.exceptions import ToolError
+
+#: Environment of programs that get none: nothing of the daemon's own leaks into them.
+CLEAN_ENV: Mapping[str, str] = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+}
+
+#: Program → the packages that bring it (Debian; Fedora), for messages with a remedy.
+PACKAGES: Mapping[str, tuple[str, str]] = {
+    "bwrap": ("bubblewrap", "bubblewrap"),
+    "cpio": ("cpio", "cpio"),
+    "createrepo_c": ("createrepo-c", "createrepo_c"),
+    "prlimit": ("util-linux", "util-linux"),
+    "redis-server": ("redis-server", "valkey-compat-redis"),
+    "rpm": ("rpm", "rpm"),
+    "rpm2cpio": ("rpm2cpio", "rpm"),
+    "rpmbuild": ("rpm", "rpm-build"),
+    "setpriv": ("util-linux", "util-linux"),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a program ended: exit code (negative: the signal), and what it printed."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def last_line(self) -> str:
+        """The last line of stderr, or else of stdout: what to show when it failed."""
+        text = (self.stderr.strip() or self.stdout.strip()).decode("utf-8", "replace")
+        return text.splitlines()[-1].strip() if text else f"exit code {self.code}"
+
+
+def find(program: str) -> str:
+    """Absolute path of `program`; raises ToolError that names the package to install."""
+    path = shutil.which(program, path=CLEAN_ENV["PATH"])
+    if path:
+        return path
+    debian, fedora = PACKAGES.get(program, (program, program))
+    raise ToolError(
+        f"{program} is not installed: apt-get install {debian} (Debian)"
+        f" or dnf install {fedora} (Fedora)"
+    )
+
+
+class Child:
+    """A running program, in a session of its own; dies with the process that started it.
+
+    `fileno()` becomes readable when it has ended, so that it fits into a `select` loop.
+    Use it as a context manager: leaving the block kills what still runs.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: int | IO[bytes] = subprocess.DEVNULL,
+        stdout: int | IO[bytes] = subprocess.DEVNULL,
+        stderr: int | IO[bytes] = subprocess.STDOUT,
+        env: Mapping[str, str] = CLEAN_ENV,
+        cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        # setpriv sets the signal after any change of credentials, which would clear it.
+        guard = [find("setpriv"), "--pdeathsig", "KILL", "--"]
+        try:
+            self._popen = subprocess.Popen(
+                [*guard, *argv],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=dict(env),
+                cwd=cwd,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolError(f"cannot start {argv[0]}: {error.strerror}") from error
+        self.pid = self._popen.pid
+        self._pidfd = os.pidfd_open(self.pid)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable once the program has ended."""
+        return self._pidfd
+
+    def poll(self) -> int | None:
+        """Exit code, or None while it runs. Never blocks."""
+        return self._popen.poll()
+
+    def wait(self, timeout: float) -> int | None:
+        """Exit code, or None if it still runs after `timeout` seconds."""
+        if self._popen.poll() is None:
+            select.select([self._pidfd], [], [], max(0.0, timeout))
+        return self._popen.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the program and everything in its process group."""
+        if self._popen.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+    def stop(self, grace: float) -> int:
+        """TERM, up to `grace` seconds of patience, KILL; returns the exit code."""
+        self.signal(signal.SIGTERM)
+        if self.wait(grace) is None:
+            self.signal(signal.SIGKILL)
+        return self._popen.wait()
+
+    def kill(self) -> int:
+        """KILL the whole group at once and reap it; returns the exit code."""
+        self.signal(signal.SIGKILL)
+        return self._popen.wait()
+
+    def close(self) -> None:
+        """Kill what still runs and release the descriptors."""
+        self.kill()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    env: Mapping[str, str] = CLEAN_ENV,
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
+    limit: int = 16 * 1024**2,
+) -> Result:
+    """Run a program to its end and return its output.
+
+    Raises ToolError if it cannot start, runs longer than `timeout` seconds, or prints more
+    than `limit` bytes. A non-zero exit code is the caller's to judge.
+    """
+    name = Path(argv[0]).name
+    deadline = time.monotonic() + timeout
+    out_r, out_w = os.pipe()
+    err_r, err_w = os.pipe()
+    streams: dict[int, bytearray] = {out_r: bytearray(), err_r: bytearray()}
+    waiting = set(streams)
+    try:
+        try:
+            child = Child(argv, stdout=out_w, stderr=err_w, env=env, cwd=cwd, pass_fds=pass_fds)
+        finally:
+            os.close(out_w)
+            os.close(err_w)
+        with child:
+            while waiting:
+                ready, _, _ = select.select(
+                    [*waiting], [], [], max(0.0, deadline - time.monotonic())
+                )
+                if not ready:
+                    raise ToolError(f"{name} did not end within {timeout:g} s and was killed")
+                for fd in ready:
+                    data = os.read(fd, 65536)
+                    streams[fd] += data
+                    if not data:
+                        waiting.remove(fd)
+                if sum(map(len, streams.values())) > limit:
+                    raise ToolError(f"{name} printed more than {limit} bytes and was killed")
+            code = child.wait(deadline - time.monotonic())
+            if code is None:
+                raise ToolError(f"{name} did not end within {timeout:g} s and was killed")
+    finally:
+        os.close(out_r)
+        os.close(err_r)
+    return Result(code, bytes(streams[out_r]), bytes(streams[err_r]))
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process that cannot be mistaken for a later one with the same number.
+
+    `start` is the kernel's start time in clock ticks since boot (/proc/PID/stat, field 22).
+    """
+
+    pid: int
+    start: int
+
+    @classmethod
+    def of(cls, pid: int) -> Self | None:
+        """Identify a running process; None if there is none (a zombie counts as none)."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        fields = stat.rpartition(")")[2].split()
+        if fields[0] in "ZX":
+            return None
+        return cls(pid, int(fields[19]))
+
+    @property
+    def alive(self) -> bool:
+        """True while this very process runs."""
+        return type(self).of(self.pid) == self
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send it a signal; False if it is gone."""
+        try:
+            fd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return False
+        try:
+            if not self.alive:  # checked while the descriptor pins the number
+                return False
+            signal.pidfd_send_signal(fd, number)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(fd)
+        return True

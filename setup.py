@@ -1,0 +1,52 @@
+"""Packaging of copr-backend; `pip install .[web]` brings the embedded frontend."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+?)"', (here / "backend/__init__.py").read_text())
+assert version
+
+WEB = [
+    "fastapi>=0.115",
+    "uvicorn>=0.30",
+    "sqlalchemy>=2.0.30",
+    "jinja2>=3.1",
+    "python-multipart>=0.0.18",
+]
+TEST = [
+    "copr-cli>=2.0",
+    "fakeredis>=2.26",
+    "httpx>=0.27",
+    "hypothesis>=6.100",
+    "import-linter>=2.1",
+    "mypy>=1.11",
+    "pytest>=8.2",
+    "pytest-randomly>=3.15",
+    "pytest-timeout>=2.3",
+    "ruff>=0.6",
+]
+
+setup(
+    name="copr-backend",
+    version=version.group(1),
+    description="Turns source packages into dnf repositories: an independent Copr backend",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="GPL-2.0-or-later",
+    packages=find_packages(include=["backend", "backend.*"]),
+    package_data={"backend": ["sample/*", "web/templates/*", "web/static/*", "builders/*.macros"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "lockfile>=0.12",
+        "python-daemon>=3.0",
+        "redis>=5.0",
+        "retask>=1.1",
+        "setproctitle>=1.3.3",
+        "urllib3>=2.0",
+    ],
+    extras_require={"web": WEB, "test": WEB + TEST},
+    entry_points={"console_scripts": ["copr_be.py=backend.cli:main"]},
+)

@@ -1,0 +1,38 @@
+"""Shared by all tests: markers for real tools, and waiting for facts instead of time."""
+
+import os
+import select
+import shutil
+import time
+from collections.abc import Callable
+
+import pytest
+
+#: Marker → programs that it needs. On a bare machine such a test is skipped, in CI it fails.
+TOOLS = {
+    "rpmbuild": ("rpmbuild", "bwrap", "setpriv", "prlimit"),
+    "redis": ("redis-server",),
+    "createrepo": ("createrepo_c",),
+    "dnf": ("dnf",),
+    "coprcli": ("wget",),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    for marker in item.iter_markers():
+        for program in TOOLS.get(marker.name, ()):
+            if shutil.which(program, path=path):
+                continue
+            if os.environ.get("CI"):
+                pytest.fail(f"{program} is missing, and CI must have it", pytrace=False)
+            pytest.skip(f"{program} is not installed")
+
+
+def wait_until(fact: Callable[[], object], seconds: float = 30, what: str = "") -> None:
+    """Return as soon as `fact()` is true; fail the test if it is not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {what or fact}")
+        select.select([], [], [], 0.01)
