@@ -1,0 +1,253 @@
+"""One result directory: logs while a build runs, its files, and the mark of success at last.
+
+Everything is put in place by rename, so that a web server never serves half a file. Only the
+daemon writes here. Disk errors are the farm's: they leave as InfrastructureError.
+"""
+
+import contextlib
+import errno
+import gzip
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from backend.builders import Artifact, Package, SourceInfo
+from backend.exceptions import BuildError, InfrastructureError
+from backend.layout import (
+    BACKEND_LOG,
+    BUILD_INFO,
+    BUILDER_LOG,
+    PREVIOUS,
+    RESULTS_JSON,
+    SUCCESS,
+)
+
+DIR_MODE = 0o755
+FILE_MODE = 0o644
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_SPEC_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]*\.spec")
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents, mode 755 whatever the umask; it may exist already."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+        path.chmod(DIR_MODE)
+
+
+def sync(path: Path) -> None:
+    """Have a file's content, or a directory's names, on disk before returning."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def discard_success(path: Path) -> None:
+    """Withdraw a result (canceled after placing): no `success` and no RPMs afterwards.
+
+    The mark goes first. Publish the repository afterwards if it may list the RPMs.
+    """
+    with _disk_errors(path):
+        (path / SUCCESS).unlink(missing_ok=True)
+        for rpm in path.glob("*.rpm"):
+            rpm.unlink(missing_ok=True)
+
+
+def results_json_rpm(packages: Sequence[Package]) -> dict[str, Any]:
+    """Content of results.json, and of `results` in the final update, of an RPM build."""
+    return {"packages": [_identity(package) | {"arch": package.arch} for package in packages]}
+
+
+def results_json_source(info: SourceInfo, distributions: Sequence[str]) -> dict[str, Any]:
+    """The same of a source build; `distributions` must name those of every chroot."""
+    lists = {
+        "exclusivearch": info.exclusivearch,
+        "excludearch": info.excludearch,
+        "buildarch": info.buildarch,
+    }
+    tags = {name: list(arches) for name, arches in lists.items() if arches}
+    by_distribution = {distribution: dict(tags) for distribution in distributions}
+    return _identity(info.package) | {"architecture_specific_tags": by_distribution}
+
+
+def _identity(package: Package) -> dict[str, Any]:
+    return {
+        "name": package.name,
+        "epoch": package.epoch,
+        "version": package.version,
+        "release": package.release,
+    }
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = (
+            "free space there"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "check that directory"
+        )
+        raise InfrastructureError(f"cannot write to {path}: {error.strerror}; {remedy}") from error
+
+
+class ResultDir:
+    """The result directory of one build, from its first log line to the compressed logs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._builder_fd = -1
+        self._backend_fd = -1
+
+    def open(self, attempt: int) -> None:
+        """Make the directory, put an earlier attempt's files away, and open both logs."""
+        with _disk_errors(self.path):
+            make_directory(self.path)
+            self._put_away()
+            self._builder_fd = self._open_log(BUILDER_LOG)
+            self._backend_fd = self._open_log(BACKEND_LOG)
+        self.log(f"attempt {attempt}")
+
+    def log(self, line: str) -> None:
+        """Add to backend.log; every line of the text carries the time (UTC)."""
+        stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        text = "".join(f"[{stamp}] {part}\n" for part in line.splitlines() or [""])
+        self._append(self._backend_fd, text.encode("utf-8", "replace"))
+
+    def output(self, data: bytes) -> None:
+        """Add to builder-live.log; readers see it at once."""
+        self._append(self._builder_fd, data)
+
+    def write_info(self, build_id: int, builder: str) -> None:
+        """Write build.info: which build, and where it runs."""
+        self._write(BUILD_INFO, f"build_id={build_id}\nbuilder_ip={builder}".encode())
+
+    def write_json(self, data: Mapping[str, Any]) -> None:
+        """Write results.json."""
+        self._write(RESULTS_JSON, json.dumps(data, indent=4).encode() + b"\n")
+
+    def write_spec(self, name: str, content: bytes) -> None:
+        """Write the spec file under its own name; BuildError if that is no plain name."""
+        if not _SPEC_NAME.fullmatch(name) or len(name) > 200:
+            raise BuildError(f"the source package names its spec file {name[:80]!r}: rename it")
+        self._write(name, content)
+
+    def place(self, artifacts: Sequence[Artifact]) -> None:
+        """Take the result files over under their canonical names."""
+        for artifact in artifacts:
+            target = self.path / artifact.package.filename
+            temporary = _temporary(target)
+            with _disk_errors(self.path):
+                _take(artifact.path, temporary)
+                temporary.chmod(FILE_MODE)
+                sync(temporary)
+                temporary.replace(target)
+
+    def mark_success(self) -> None:
+        """Write `success`; comes last, when everything else is on disk."""
+        with _disk_errors(self.path):
+            sync(self.path)
+            self._write(SUCCESS, b"done\n")
+            sync(self.path)
+
+    def close(self, compress: bool = True) -> None:
+        """Close the logs and compress them; harmless when repeated."""
+        for fd in (self._builder_fd, self._backend_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._builder_fd = self._backend_fd = -1
+        if compress:
+            with _disk_errors(self.path):
+                for name in (BUILDER_LOG, BACKEND_LOG):
+                    _compress(self.path / name)
+
+    def _open_log(self, name: str) -> int:
+        fd = os.open(self.path / name, _LOG_FLAGS, FILE_MODE)
+        os.fchmod(fd, FILE_MODE)
+        return fd
+
+    def _append(self, fd: int, data: bytes) -> None:
+        with _disk_errors(self.path):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+
+    def _write(self, name: str, content: bytes) -> None:
+        target = self.path / name
+        temporary = _temporary(target)
+        with _disk_errors(self.path):
+            temporary.write_bytes(content)
+            temporary.chmod(FILE_MODE)
+            sync(temporary)
+            temporary.replace(target)
+
+    def _put_away(self) -> None:
+        """Keep the logs of an earlier attempt in a directory of their own, delete the rest."""
+        (self.path / SUCCESS).unlink(missing_ok=True)  # first: what follows is no result
+        entries = [entry for entry in self.path.iterdir() if entry.name != PREVIOUS]
+        logs = [entry for entry in entries if _is_log(entry)]
+        if logs:
+            keep = self._next_backup()
+            for entry in logs:
+                entry.replace(keep / entry.name)
+        for entry in set(entries) - set(logs):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def _next_backup(self) -> Path:
+        previous = self.path / PREVIOUS
+        make_directory(previous)
+        numbers = [int(entry.name) for entry in previous.iterdir() if entry.name.isdecimal()]
+        keep = previous / str(max(numbers, default=0) + 1)
+        make_directory(keep)
+        return keep
+
+
+def _is_log(entry: Path) -> bool:
+    named = entry.name == BUILD_INFO or entry.name.endswith((".log", ".log.gz"))
+    return named and not entry.name.startswith(".") and entry.is_file() and not entry.is_symlink()
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.tmp")
+
+
+def _take(source: Path, target: Path) -> None:
+    """Rename if the file is ours alone and on the same file system, else copy it."""
+    status = source.stat(follow_symlinks=False)
+    if status.st_uid == os.geteuid() and status.st_nlink == 1:
+        try:
+            source.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        else:
+            return
+    shutil.copyfile(source, target, follow_symlinks=False)
+
+
+def _compress(log: Path) -> None:
+    """Turn x.log into x.log.gz; at each moment at least one of the two is there, complete."""
+    if not log.exists():
+        return
+    target = log.with_name(f"{log.name}.gz")
+    temporary = _temporary(target)
+    with log.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=6) as packed:
+        shutil.copyfileobj(plain, packed, 1024 * 1024)
+    temporary.chmod(FILE_MODE)
+    sync(temporary)
+    temporary.replace(target)
+    log.unlink()
