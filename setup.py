@@ -16,8 +16,8 @@ WEB = [
     "jinja2>=3.1",
     "python-multipart>=0.0.18",
 ]
+QUICKSTART = [*WEB, "copr-cli>=2.0"]
 TEST = [
-    "copr-cli>=2.0",
     "fakeredis>=2.26",
     "httpx>=0.27",
     "hypothesis>=6.100",
@@ -47,6 +47,6 @@ setup(
         "setproctitle>=1.3.3",
         "urllib3>=2.0",
     ],
-    extras_require={"web": WEB, "test": WEB + TEST},
+    extras_require={"web": WEB, "quickstart": QUICKSTART, "test": QUICKSTART + TEST},
     entry_points={"console_scripts": ["copr_be.py=backend.cli:main"]},
 )

@@ -1,0 +1,33 @@
+# `make run` builds a first package, `make test` checks everything; both prepare the machine.
+
+STATE ?= ./var
+bin := .venv/bin
+once := $(if $(filter-out 0 no,$(ONCE)),--once)
+port := $(if $(PORT),--port "$(PORT)")
+
+.PHONY: help run test
+.NOTPARALLEL:
+
+help:
+	@echo "make run              start the backend, build the sample package, keep serving"
+	@echo "make run ONCE=1       the same, and stop after that build"
+	@echo "  PORT=n              port of the web pages (default 5000)"
+	@echo "  STATE=dir           where everything is kept (default ./var)"
+	@echo "make test             prepare, then check style, types, imports and run all tests"
+
+run:
+	@./conf/setup.sh run
+	@exec $(bin)/copr_be.py quickstart --state "$(STATE)" $(once) $(port)
+
+test:
+	@./conf/setup.sh test
+	@echo "== ruff check"
+	@$(bin)/ruff check .
+	@echo "== ruff format"
+	@$(bin)/ruff format --check .
+	@echo "== mypy"
+	@$(bin)/mypy
+	@echo "== import-linter"
+	@$(bin)/lint-imports
+	@echo "== pytest"
+	@exec $(bin)/pytest
