@@ -23,7 +23,9 @@ _REPODATA = "repodata"
 _REPOMD = "repomd.xml"
 _LOCATION = "{http://linux.duke.edu/metadata/repo}location"
 #: Understood by 0.17.3 and by 1.x, whose defaults (zstd, sqlite) differ.
-_OPTIONS = ("--quiet", "--no-database", "--general-compress-type=gz")
+_OPTIONS = ("--no-database", "--general-compress-type=gz", "--error-exit-val")
+#: 2: complete, but without the RPMs that were unreadable or went away meanwhile.
+_USABLE = (0, 2)
 
 
 def publish(repo: Path, *, timeout: float = 600) -> None:
@@ -71,13 +73,17 @@ def _generate(repo: Path, private: Path, timeout: float) -> Path:
         root = private / "empty"
         root.mkdir()
     reuse = bool(packages) and (repo / _REPODATA / _REPOMD).exists()
-    if reuse and _createrepo(repo, root, private, timeout, reuse=True).code == 0:
-        return private / "out" / _REPODATA
-    # Nothing to reuse, or the old metadata is damaged.
-    result = _createrepo(repo, root, private, timeout, reuse=False)
-    if result.code != 0:
+    new = private / "out" / _REPODATA
+    result = _createrepo(repo, root, private, timeout, reuse=reuse)
+    if reuse and not _usable(result, new):  # the old metadata may be damaged
+        result = _createrepo(repo, root, private, timeout, reuse=False)
+    if not _usable(result, new):
         raise InfrastructureError(f"cannot publish {repo}: createrepo_c: {result.last_line}")
-    return private / "out" / _REPODATA
+    return new
+
+
+def _usable(result: Result, new: Path) -> bool:
+    return result.code in _USABLE and bool(_referenced(new / _REPOMD))
 
 
 def _createrepo(repo: Path, root: Path, private: Path, timeout: float, *, reuse: bool) -> Result:
@@ -103,8 +109,6 @@ def _go_live(new: Path, live: Path) -> None:
     make_directory(live)
     before = _referenced(live / _REPOMD)
     after = _referenced(new / _REPOMD)
-    if not after:
-        raise InfrastructureError(f"cannot publish {live.parent}: createrepo_c wrote no metadata")
     for name in sorted(after):
         _settle(new / name)
         (new / name).replace(live / name)
