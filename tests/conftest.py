@@ -7,6 +7,13 @@ import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Busy machines must not decide whether a property holds.
+settings.register_profile(
+    "farm", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("farm")
 
 #: Marker → programs that it needs. On a bare machine such a test is skipped, in CI it fails.
 TOOLS = {

@@ -1,0 +1,248 @@
+"""The steps of one build, from the frontend's record to the report that ends it.
+
+A step that fails raises: BuildError ends the task as failed, every other error leaves it
+unfinished, so that it is tried again.
+"""
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend import layout, sources
+from backend.builders import Artifact, Builder, BuildRequest, Package
+from backend.config import Config
+from backend.constants import Status
+from backend.exceptions import BuildError, Canceled, FrontendRefused, Stopped
+from backend.frontend import Frontend
+from backend.job import RpmTask, SourceTask, Task
+from backend.queues import Claim, Queues
+from backend.repository import publish
+from backend.results import ResultDir, results_json_rpm, results_json_source
+
+#: What a worker finally tells the frontend; None: nothing (canceled, or not wanted any more).
+Report = dict[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What one worker builds with. `slot` numbers the workers of this machine from 0."""
+
+    config: Config
+    frontend: Frontend
+    queues: Queues
+    builder: Builder
+    slot: int
+    wakeup_fd: int
+    say: Callable[[str], None]
+
+
+class BuildMonitor:
+    """Live log and interruption of one running build."""
+
+    def __init__(self, shop: Workshop, claim: Claim, results: ResultDir) -> None:
+        self._shop, self._claim, self._results = shop, claim, results
+
+    def output(self, data: bytes) -> None:
+        """Append to builder-live.log."""
+        self._results.output(data)
+
+    def wakeup_fd(self) -> int:
+        """Readable after a signal."""
+        return self._shop.wakeup_fd
+
+    def check(self) -> None:
+        """Raises Canceled, or Stopped when a newer start has taken over."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._shop.wakeup_fd, 4096):
+                pass
+        if self._shop.queues.cancel_requested(self._claim.task_id):
+            raise Canceled("canceled on request")
+        if not self._shop.queues.current(self._claim):
+            raise Stopped("a newer start of the task has taken over")
+
+
+def run(shop: Workshop, claim: Claim) -> Report:
+    """Build the claimed task.
+
+    Raises FrontendError, InfrastructureError or ToolError when it must be tried again.
+    """
+    try:
+        record = shop.frontend.task(claim.task_id)
+    except FrontendRefused as error:
+        shop.say(f"build {claim.task_id}: not wanted: {error}")
+        return None
+    if record is None:
+        return None
+    source = claim.task_id.isdigit()
+    task: SourceTask | RpmTask = (SourceTask if source else RpmTask).from_record(record)
+    base = _base_report(task, source)
+    if not shop.frontend.starting({**base, "status": int(Status.STARTING)}):
+        shop.say(f"build {task.task_id}: the frontend does not want it any more")
+        return None
+    results = ResultDir(layout.result_path(shop.config.destdir, task))
+    results.open(claim.attempt)
+    try:
+        return _build(shop, claim, task, results, base)
+    except Canceled as error:
+        results.log(str(error))
+        shop.say(f"build {task.task_id}: canceled")
+        return None
+    except BuildError as error:
+        results.log(f"failed: {error}")
+        shop.say(f"build {task.task_id}: failed: {error}")
+        return {**base, "status": int(Status.FAILED), "failure": str(error), **_ended()}
+    finally:
+        results.close()
+
+
+def _base_report(task: Task, source: bool) -> dict[str, Any]:
+    """What every update must repeat: without `result_dir` the frontend forgets it."""
+    return {
+        "id": task.build_id,
+        "build_id": task.build_id,
+        "task_id": task.task_id,
+        "chroot": task.chroot_dir if not source else "srpm-builds",
+        "result_dir": task.result_dir,
+        "started_on": time.time(),
+    }
+
+
+def _ended() -> dict[str, Any]:
+    return {"ended_on": time.time()}
+
+
+def _build(
+    shop: Workshop,
+    claim: Claim,
+    task: SourceTask | RpmTask,
+    results: ResultDir,
+    base: dict[str, Any],
+) -> Report:
+    results.log(f"attempt {claim.attempt} on worker {claim.worker}")
+    results.write_info(task.build_id, "local")
+    shop.frontend.update([{**base, "status": int(Status.RUNNING)}])
+    shop.say(f"build {task.task_id}: running ({task.owner}/{task.dirname})")
+    monitor = BuildMonitor(shop, claim, results)
+    with _workdir(shop, task) as workdir:
+        if isinstance(task, SourceTask):
+            extra = _source(shop, task, results, monitor, workdir)
+        else:
+            extra = _rpms(shop, task, results, monitor, workdir)
+    results.log("succeeded")
+    shop.say(f"build {task.task_id}: succeeded")
+    return {**base, "status": int(Status.SUCCEEDED), **_ended(), **extra}
+
+
+@contextlib.contextmanager
+def _workdir(shop: Workshop, task: Task) -> Iterator[Path]:
+    top = shop.config.statedir / "work" / str(shop.slot)
+    top.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix=f"{task.task_id}-", dir=top))
+    try:
+        yield path
+    finally:
+        shop.builder.cleanup(path, shop.slot)
+
+
+def sweep(shop: Workshop) -> None:
+    """Remove what killed workers of this slot left behind."""
+    top = shop.config.statedir / "work" / str(shop.slot)
+    if top.is_dir():
+        for left in top.iterdir():
+            shop.builder.cleanup(left, shop.slot)
+
+
+def _source(
+    shop: Workshop, task: SourceTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
+) -> dict[str, Any]:
+    url = sources.source_url(task)
+    results.output(f"Fetching {url}\n".encode())
+    srpm = workdir / "source.src.rpm"
+    sources.download(url, srpm, shop.config.builder_max_download)
+    monitor.check()
+    inspect_dir = workdir / "inspect"
+    inspect_dir.mkdir(mode=0o700)
+    try:
+        info = shop.builder.inspect(srpm, inspect_dir, shop.slot)
+    except BuildError as error:
+        results.output(f"error: {error}\n".encode())
+        raise
+    package = info.package
+    if len(package.name) > 100:
+        raise BuildError(f"package name {package.name[:40]}… is longer than 100 characters")
+    monitor.check()
+    results.place([Artifact(path=srpm, package=package)])
+    results.write_spec(info.spec_name, info.spec)
+    document = results_json_source(info, task.distributions)
+    results.write_json(document)
+    results.output(f"Source package {package.name} {package.evr} is ready\n".encode())
+    results.mark_success()
+    return {
+        "pkg_name": package.name,
+        "pkg_version": package.evr,
+        "srpm_url": layout.result_url(shop.config.results_url, task, package.filename),
+        "results": document,
+    }
+
+
+def _local_srpm(shop: Workshop, task: RpmTask, workdir: Path) -> Path:
+    found = sources.published_srpm(task, shop.config.destdir, shop.config.results_url)
+    if found:
+        return found
+    if not task.srpm_url:
+        raise BuildError(
+            "the task names a dist-git repository, which this backend cannot fetch from yet:"
+            " use the embedded frontend (frontend_base_url empty)"
+        )
+    srpm = workdir / "source.src.rpm"
+    sources.download(task.srpm_url, srpm, shop.config.builder_max_download)
+    return srpm
+
+
+def _rpms(
+    shop: Workshop, task: RpmTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
+) -> dict[str, Any]:
+    if task.chroot not in shop.builder.chroots():
+        have = ", ".join(map(str, shop.builder.chroots()))
+        raise BuildError(f"chroot {task.chroot} cannot be built here: this host builds {have}")
+    for name in ("buildroot_pkgs", "enable_net"):
+        if getattr(task, name):
+            results.log(f"note: {name} is not supported by the rpmbuild builder and ignored")
+    build_dir = workdir / "build"
+    build_dir.mkdir(mode=0o700)
+    limits = shop.config
+    request = BuildRequest(
+        srpm=_local_srpm(shop, task, workdir),
+        chroot=task.chroot,
+        workdir=build_dir,
+        slot=shop.slot,
+        timeout=min(task.timeout, limits.builder_timeout),
+        stall_timeout=limits.builder_stall_timeout,
+        max_log=limits.builder_max_log,
+        with_opts=task.with_opts,
+        without_opts=task.without_opts,
+    )
+    artifacts = shop.builder.build(request, monitor)
+    monitor.check()
+    results.log(f"built {len(artifacts)} packages, publishing")
+    results.place(artifacts)
+    packages = [artifact.package for artifact in artifacts]
+    document = results_json_rpm(packages)
+    results.write_json(document)
+    results.mark_success()
+    publish(layout.repo_path(shop.config.destdir, task))
+    return {
+        "results": document,
+        "built_packages": _summary(packages),
+        "pkg_version": task.version,
+    }
+
+
+def _summary(packages: list[Package]) -> str:
+    lines = sorted({f"{p.name} {p.version}" for p in packages if p.arch != "src"})
+    return "\n".join(lines)

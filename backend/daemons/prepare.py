@@ -1,0 +1,48 @@
+"""What must be in place before the first process starts: directories and the secret."""
+
+import os
+import secrets
+from pathlib import Path
+
+from backend.config import Config
+from backend.exceptions import ConfigError, CoprBackendError
+
+
+def check_directories(config: Config) -> None:
+    """Make the configured directories; raises CoprBackendError naming the one that fails."""
+    for key, mode in (
+        ("destdir", 0o755),
+        ("statedir", 0o700),
+        ("rundir", 0o755),
+        ("log_dir", 0o755),
+    ):
+        path: Path = getattr(config, key)
+        try:
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+            probe = path / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise CoprBackendError(
+                f"{key} {path} is not writable: {error.strerror}:"
+                f" correct {key} in {config.path}, or the directory's owner"
+            ) from error
+
+
+def frontend_password(config: Config) -> str:
+    """The secret between frontend and backend: configured, or made once in statedir (0600)."""
+    if config.frontend_auth:
+        return config.frontend_auth
+    if not config.embedded:
+        raise ConfigError(
+            f"frontend_auth is empty: set it in {config.path} to the frontend's BACKEND_PASSWORD"
+        )
+    path = config.statedir / "frontend-auth"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(fd, "w") as file:
+        secret = secrets.token_urlsafe(32)
+        file.write(secret + "\n")
+    return secret

@@ -1,0 +1,75 @@
+"""The process of the embedded frontend: everything heavy is imported here, after the fork."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+
+import redis
+
+from backend import constants
+from backend.config import Config
+from backend.daemons import child
+from backend.exceptions import ToolError
+from backend.redis_server import connect
+
+
+def listen(config: Config) -> socket.socket:
+    """Bind the frontend's port in the master, so that it survives a restart of the process.
+
+    Raises ToolError with the remedy when it is taken.
+    """
+    family = socket.AF_INET6 if ":" in config.web_host else socket.AF_INET
+    try:
+        return socket.create_server((config.web_host, config.web_port), family=family, backlog=2048)
+    except OSError as error:
+        raise ToolError(
+            f"cannot listen on {config.web_host} port {config.web_port}: {error.strerror}:"
+            " stop the program that uses it, or set another [web] port"
+        ) from error
+
+
+def waker(config: Config) -> Callable[[str], None]:
+    """What the frontend calls after a commit: tells the job grabber to look now."""
+    client = connect(config, timeout=1.0)
+
+    def wake(why: str) -> None:
+        # Without Redis the grabber finds it at its next regular look.
+        with contextlib.suppress(redis.RedisError, OSError):
+            client.publish(constants.WAKE_CHANNEL, why)
+
+    return wake
+
+
+def main(
+    config: Config,
+    listener: socket.socket,
+    *,
+    password: str,
+    chroots: tuple[str, ...],
+    ready_fd: int,
+    parent: int,
+) -> None:
+    """Entry point of the forked web process. Writes `R` to `ready_fd` once it can serve, or
+    `E` and the reason why it cannot."""
+    child.become("web", parent)
+
+    def work() -> None:
+        try:
+            from backend.web.server import serve  # noqa: PLC0415  (only this process needs it)
+            from backend.web.setup import first_start  # noqa: PLC0415
+        except ImportError as error:
+            raise ToolError(
+                f"the embedded frontend needs {error.name}: pip install 'copr-backend[web]'"
+            ) from error
+        first_start(config)
+        os.write(ready_fd, b"R")
+        os.close(ready_fd)
+        serve(config, listener, password=password, chroots=chroots, wake=waker(config))
+
+    child.main(work, lambda text: _explain(ready_fd, text))
+
+
+def _explain(ready_fd: int, text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(ready_fd, b"E" + text.encode()[:60000])

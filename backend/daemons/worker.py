@@ -1,0 +1,160 @@
+"""A worker: one task at a time, from claim to report."""
+
+import gc
+import importlib
+import os
+import select
+import signal
+
+import redis
+
+from backend import build
+from backend.builders import Builder, registry
+from backend.config import Config, Group
+from backend.daemons import child
+from backend.events import Events
+from backend.exceptions import (
+    FrontendError,
+    InfrastructureError,
+    ProtocolError,
+    Stopped,
+    ToolError,
+)
+from backend.frontend import Frontend
+from backend.process import ProcessId
+from backend.queues import Claim, Queues
+from backend.redis_server import BLOCK_SECONDS, connect
+
+#: Pause after a fault of the frontend or of Redis, in seconds.
+PAUSE = 1.0
+
+
+def load_builder(config: Config) -> Builder:
+    """The builder that the configuration names."""
+    module, _, name = registry()[config.builder_type].partition(":")
+    builder: Builder = getattr(importlib.import_module(module), name)(config)
+    return builder
+
+
+class Worker:
+    """One slot of a group. `slot` is unique on this machine and picks the build's user id."""
+
+    def __init__(
+        self,
+        config: Config,
+        group: Group,
+        *,
+        number: int,
+        slot: int,
+        password: str,
+        builder: Builder,
+    ) -> None:
+        process = ProcessId.of(os.getpid())
+        assert process
+        self._process = process
+        self._group = group
+        # The pid makes it unique: a claim is never mistaken for that of a successor.
+        self.name = f"{group.id}-{number}-{process.pid}"
+        self._title = f"worker {group.id}-{number}"
+        # One client serves both: blocking claims and short commands, hence the long timeout.
+        self._queues = Queues(connect(config, timeout=BLOCK_SECONDS + 10))
+        self._events = Events(self._queues.client, f"worker-{group.id}-{number}")
+        self._max_attempts = config.max_attempts
+        self._shop = build.Workshop(
+            config=config,
+            frontend=Frontend(config.frontend_url, password),
+            queues=self._queues,
+            builder=builder,
+            slot=slot,
+            wakeup_fd=child.wakeup_pipe(signal.SIGUSR1),
+            say=self._events.emit,
+        )
+
+    def run(self) -> None:
+        """Work until the process is ended by a signal."""
+        build.sweep(self._shop)
+        registered = False
+        child.title(f"{self._title} idle")
+        while True:
+            try:
+                if not registered:
+                    self._queues.register(self.name, self._group.id, self._process)
+                    registered = True
+                self.once(int(BLOCK_SECONDS))
+            except redis.RedisError as error:
+                registered = False  # a new server knows nothing of us
+                self._events.emit(f"Redis is away: {error}", "warning")
+                select.select([], [], [], PAUSE)
+
+    def once(self, block: int) -> None:
+        """Wait up to `block` seconds for a task, and do it."""
+        try:
+            claim = self._queues.claim(self._group.id, self.name, block)
+        except ProtocolError as error:
+            self._events.emit(str(error), "error")
+            return
+        if claim:
+            child.title(f"{self._title} {claim.task_id}")
+            self._work(claim)
+            child.title(f"{self._title} idle")
+
+    def _work(self, claim: Claim) -> None:
+        try:
+            report = build.run(self._shop, claim)
+            if not self._queues.finish(claim, report):
+                self._events.emit(f"build {claim.task_id}: a newer start took over", "warning")
+        except FrontendError as error:
+            self._events.emit(f"build {claim.task_id}: given back: {error}", "warning")
+            select.select([], [], [], PAUSE)
+            self._queues.give_back(self.name, self._group.id)
+        except (InfrastructureError, ToolError, OSError) as error:
+            self._fault(claim, str(error))
+        except Stopped as error:
+            self._events.emit(f"build {claim.task_id}: {error}", "warning")
+            self._queues.finish(claim, None)
+        except ProtocolError as error:
+            self._events.emit(f"build {claim.task_id}: {error}", "error")
+            self._queues.finish(claim, failed_report(claim.task_id, str(error)))
+
+    def _fault(self, claim: Claim, why: str) -> None:
+        """The farm's fault: try again, but not for ever."""
+        faults = self._queues.count_death(claim.task_id)
+        self._events.emit(f"build {claim.task_id}: farm trouble ({faults}): {why}", "error")
+        if faults >= self._max_attempts:
+            text = f"given up after {faults} faults of the build farm, the last: {why}"
+            self._queues.finish(claim, failed_report(claim.task_id, text))
+        else:
+            select.select([], [], [], PAUSE)
+            self._queues.give_back(self.name, self._group.id)
+
+
+def failed_report(task_id: str, why: str) -> dict[str, object]:
+    """The report of a task that failed without (or before) a build."""
+    number, _, chroot = task_id.partition("-")
+    return {
+        "id": int(number),
+        "build_id": int(number),
+        "task_id": task_id,
+        "chroot": chroot or "srpm-builds",
+        "status": 0,
+        "result_dir": f"{int(number):08d}" if not chroot else "",
+        "failure": why,
+    }
+
+
+def main(
+    config: Config,
+    group: Group,
+    *,
+    number: int,
+    slot: int,
+    password: str,
+    builder: Builder,
+    parent: int,
+) -> None:
+    """Entry point of a forked worker process."""
+    child.become(f"worker {group.id}-{number} starting", parent)
+    gc.freeze()  # the inherited heap stays shared with the master
+    worker = Worker(config, group, number=number, slot=slot, password=password, builder=builder)
+    events = Events(connect(config), f"worker-{group.id}-{number}")
+    child.main(worker.run, lambda text: events.emit(text, "error"))

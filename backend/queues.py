@@ -1,0 +1,242 @@
+"""The conveyor: retask queues, claims, attempts, cancels and the outbox. The only user of retask.
+
+A task is in a queue, in one worker's claim, or its report is in the outbox; each move between
+them is one atomic command. Task payloads are retask's own, so a plain retask producer works.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+from retask import Queue
+from retask import Task as RetaskTask
+
+from backend import constants as names
+from backend.exceptions import CoprBackendError, ProtocolError
+from backend.process import ProcessId
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A task in a worker's hands, with the attempt number of this start."""
+
+    worker: str
+    group: int
+    task_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """One entry of the outbox: a build object for the frontend's `update/`."""
+
+    raw: str
+    build: Mapping[str, Any]
+
+    @property
+    def task_id(self) -> str:
+        """The task that it ends."""
+        return str(self.build["task_id"])
+
+
+def _task_id(payload: str) -> str:
+    try:
+        data = json.loads(json.loads(payload)["_data"])
+        return str(data["task_id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtocolError(f"a queue holds {payload[:100]!r}: no 'task_id' in it") from error
+
+
+class Queues:
+    """All state that lives in Redis, over one client (see `redis_server.connect`)."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self.client = client
+
+    # --- queues ---------------------------------------------------------------------------
+
+    def queue(self, group: int) -> Queue:
+        """The group's retask queue, on our connection (retask can open only TCP ones)."""
+        queue = Queue(names.QUEUE_NAME.format(group=group))
+        queue.rdb = self.client
+        queue.connected = True
+        return queue
+
+    def enqueue(self, group: int, task_id: str) -> None:
+        """Append a task; raises CoprBackendError, where retask would only return False."""
+        if not self.queue(group).enqueue(RetaskTask({"task_id": task_id})):
+            raise CoprBackendError(f"cannot enqueue task {task_id}: Redis did not take it")
+
+    def queued(self, group: int) -> list[str]:
+        """Task ids in the queue, next one first; unreadable payloads are dropped from it."""
+        key = names.QUEUE_KEY.format(group=group)
+        found = []
+        for payload in reversed(cast(list[str], self.client.lrange(key, 0, -1))):
+            try:
+                found.append(_task_id(payload))
+            except ProtocolError:
+                self.client.lrem(key, 1, payload)
+        return found
+
+    def remove(self, group: int, task_id: str) -> bool:
+        """Take a task out of the queue; False if it was not there (any more)."""
+        key = names.QUEUE_KEY.format(group=group)
+        for payload in cast(list[str], self.client.lrange(key, 0, -1)):
+            if _task_id(payload) == task_id:
+                return bool(self.client.lrem(key, 1, payload))
+        return False
+
+    def clean(self, group: int) -> None:
+        """Empty the group's queue."""
+        self.client.delete(names.QUEUE_KEY.format(group=group))
+
+    # --- workers and claims ---------------------------------------------------------------
+
+    def register(self, worker: str, group: int, process: ProcessId) -> None:
+        """Say which process this worker is; its claim is returned once that one is dead."""
+        key = names.WORKER_KEY.format(worker=worker)
+        fields = {"pid": process.pid, "start": process.start, "group": group}
+        self.client.hset(key, mapping=cast(Any, fields))
+
+    def claim(self, group: int, worker: str, timeout: int) -> Claim | None:
+        """Wait for a task and take it, atomically; None after `timeout` seconds."""
+        key = names.CLAIM_KEY.format(worker=worker)
+        payload = self.client.blmove(
+            names.QUEUE_KEY.format(group=group), key, timeout, "RIGHT", "LEFT"
+        )
+        if payload is None:
+            return None
+        try:
+            task_id = _task_id(str(payload))
+        except ProtocolError:
+            self.client.delete(key)
+            raise
+        attempt = int(self.client.incr(names.ATTEMPT_KEY.format(task=task_id)))
+        self.client.hset(names.WORKER_KEY.format(worker=worker), "task", task_id)
+        return Claim(worker, group, task_id, attempt)
+
+    def claims(self) -> dict[str, str]:
+        """Worker name → the task that it holds."""
+        found = {}
+        for key in self.client.scan_iter(match=names.CLAIM_PREFIX + "*", count=1000):
+            payload = self.client.lindex(key, 0)
+            if payload is not None:
+                found[str(key).removeprefix(names.CLAIM_PREFIX)] = _task_id(str(payload))
+        return found
+
+    def holder(self, worker: str) -> tuple[ProcessId, int] | None:
+        """The process behind a worker's name and its group; None if it never registered."""
+        raw = cast(dict[str, str], self.client.hgetall(names.WORKER_KEY.format(worker=worker)))
+        try:
+            return ProcessId(int(raw["pid"]), int(raw["start"])), int(raw["group"])
+        except (KeyError, ValueError):
+            return None
+
+    def give_back(self, worker: str, group: int) -> None:
+        """Return a claim to the front of its queue, to be taken next."""
+        claim, queue = names.CLAIM_KEY.format(worker=worker), names.QUEUE_KEY.format(group=group)
+        self.client.lmove(claim, queue, "LEFT", "RIGHT")
+        self.client.hset(names.WORKER_KEY.format(worker=worker), "task", "")
+
+    def bury(self, worker: str) -> None:
+        """Forget a dead worker, whose claim has been returned."""
+        self.client.delete(
+            names.WORKER_KEY.format(worker=worker), names.CLAIM_KEY.format(worker=worker)
+        )
+
+    def workers(self) -> list[str]:
+        """Names of all registered workers."""
+        keys = self.client.scan_iter(match=names.WORKER_PREFIX + "*", count=1000)
+        return [str(key).removeprefix(names.WORKER_PREFIX) for key in keys]
+
+    def count_death(self, task_id: str) -> int:
+        """One more worker died or gave up over this task; returns how many by now."""
+        key = names.TASK_KEY.format(task=task_id)
+        return int(self.client.hincrby(key, "deaths", 1))
+
+    def current(self, claim: Claim) -> bool:
+        """True unless a newer start of the same task has taken over."""
+        value = self.client.get(names.ATTEMPT_KEY.format(task=claim.task_id))
+        return value is not None and int(str(value)) == claim.attempt
+
+    def finish(self, claim: Claim, build: Mapping[str, Any] | None) -> bool:
+        """End a claim, leaving `build` in the outbox (None: nothing to report).
+
+        False, and nothing reported, when a newer start of the task has taken over.
+        """
+        attempt_key = names.ATTEMPT_KEY.format(task=claim.task_id)
+
+        def move(pipe: "redis.client.Pipeline") -> bool:
+            value = cast(Any, pipe.get(attempt_key))
+            fresh = value is not None and int(value) == claim.attempt
+            pipe.multi()
+            if fresh and build is not None:
+                pipe.rpush(names.OUTBOX_KEY, json.dumps(dict(build)))
+            pipe.delete(names.CLAIM_KEY.format(worker=claim.worker))
+            pipe.hset(names.WORKER_KEY.format(worker=claim.worker), "task", "")
+            pipe.srem(names.CANCEL_KEY, claim.task_id)
+            pipe.publish(names.WAKE_CHANNEL, "outbox" if build is not None else "free")
+            return fresh
+
+        return bool(self.client.transaction(cast(Any, move), attempt_key, value_from_callable=True))
+
+    # --- cancels --------------------------------------------------------------------------
+
+    def request_cancel(self, task_id: str) -> None:
+        """Mark a running task as to be stopped; its worker is then woken by a signal."""
+        self.client.sadd(names.CANCEL_KEY, task_id)
+
+    def cancel_requested(self, task_id: str) -> bool:
+        """True when the task must be stopped."""
+        return bool(self.client.sismember(names.CANCEL_KEY, task_id))
+
+    # --- outbox ---------------------------------------------------------------------------
+
+    def outbox(self) -> list[Report]:
+        """Reports that the frontend has not accepted yet, oldest first."""
+        raw = cast(list[str], self.client.lrange(names.OUTBOX_KEY, 0, -1))
+        return [Report(text, json.loads(text)) for text in raw]
+
+    def post(self, build: Mapping[str, Any]) -> None:
+        """Put a report into the outbox without a claim (a task failed for its deaths)."""
+        self.client.rpush(names.OUTBOX_KEY, json.dumps(dict(build)))
+
+    def sending(self, report: Report) -> bool:
+        """Note that the report is about to be sent; True if it was sent before, outcome unknown."""
+        key = names.OUTBOX_KEY + ":sending"
+        before = self.client.get(key) == report.raw
+        self.client.set(key, report.raw)
+        return before
+
+    def delivered(self, report: Report) -> None:
+        """The frontend has it: forget the report and everything about its task."""
+        pipe = self.client.pipeline(transaction=True)
+        pipe.lrem(names.OUTBOX_KEY, 1, report.raw)
+        pipe.delete(
+            names.OUTBOX_KEY + ":sending",
+            names.TASK_KEY.format(task=report.task_id),
+            names.ATTEMPT_KEY.format(task=report.task_id),
+        )
+        pipe.execute()
+
+    def forget(self, task_ids: Iterable[str]) -> None:
+        """Drop what is kept of tasks that the frontend no longer wants."""
+        for task_id in task_ids:
+            self.client.delete(
+                names.TASK_KEY.format(task=task_id), names.ATTEMPT_KEY.format(task=task_id)
+            )
+
+    # --- wake-up --------------------------------------------------------------------------
+
+    def wake(self, why: str) -> None:
+        """Tell the job grabber to look now."""
+        self.client.publish(names.WAKE_CHANNEL, why)
+
+    def subscribe(self) -> Any:
+        """A redis-py PubSub that receives what `wake` sends."""
+        client: Any = self.client
+        pubsub = client.pubsub(ignore_subscribe_messages=True)
+        pubsub.subscribe(names.WAKE_CHANNEL)
+        return pubsub

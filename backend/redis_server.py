@@ -1,0 +1,113 @@
+"""Connections to Redis or Valkey, and the private server that a farm without one starts."""
+
+import contextlib
+import os
+import select
+import time
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from backend.config import Config
+from backend.exceptions import CoprBackendError, ToolError
+from backend.process import Child, find
+
+SOCKET_NAME = "redis.sock"
+#: How long a worker blocks for a task before it looks around; see `connect`.
+BLOCK_SECONDS = 30.0
+
+
+def connect(config: Config, *, timeout: float = 5.0) -> "redis.Redis":
+    """A client for one process; opens no connection before its first command.
+
+    `timeout` is the longest wait for one answer, in seconds. A blocking command needs a
+    client whose timeout exceeds its own. Retries are off: a repeated pop can lose a task,
+    so each caller decides what repeating means.
+    """
+    retry = Retry(NoBackoff(), 0)
+    if config.redis_url:
+        return redis.Redis.from_url(
+            config.redis_url,
+            socket_timeout=timeout,
+            socket_connect_timeout=min(timeout, 5.0),
+            decode_responses=True,
+            retry=retry,
+        )
+    return redis.Redis(
+        unix_socket_path=str(config.rundir / SOCKET_NAME),
+        socket_timeout=timeout,
+        decode_responses=True,
+        retry=retry,
+    )
+
+
+class EmbeddedRedis:
+    """A redis-server on a unix socket in rundir, dying with the process that started it.
+
+    Everything is in its append-only file before a command is answered, so that killing it
+    loses nothing.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers; raises ToolError or CoprBackendError."""
+        socket = self._config.rundir / SOCKET_NAME
+        if len(str(socket)) > 107:
+            raise CoprBackendError(
+                f"rundir {self._config.rundir} is too long for a unix socket: choose a shorter one"
+            )
+        data = self._config.statedir / "redis"
+        data.mkdir(mode=0o700, exist_ok=True)
+        program = find("redis-server")
+        socket.unlink(missing_ok=True)
+        log = os.open(data / "redis.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._child = Child([program, *self._arguments(str(socket), str(data))], stdout=log)
+        finally:
+            os.close(log)
+        self._await_answer()
+
+    @staticmethod
+    def _arguments(socket: str, data: str) -> list[str]:
+        return [
+            *("--port", "0", "--unixsocket", socket, "--unixsocketperm", "700"),
+            *("--dir", data, "--daemonize", "no", "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", "everysec"),
+            *("--maxmemory-policy", "noeviction"),
+        ]
+
+    def _await_answer(self) -> None:
+        assert self._child
+        client = connect(self._config)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(redis.RedisError):
+                client.ping()
+                client.close()
+                return
+            if select.select([self._child], [], [], 0.01)[0]:
+                break
+        self.stop()
+        log = self._config.statedir / "redis" / "redis.log"
+        raise ToolError(f"the private redis-server did not start: see the end of {log}")
+
+    @property
+    def alive(self) -> bool:
+        """True while the server process runs."""
+        return self._child is not None and self._child.poll() is None
+
+    def stop(self) -> None:
+        """End the server: TERM first, so that it closes its file in order."""
+        if self._child:
+            self._child.stop(2.0)
+            self._child.close()
+            self._child = None
+        (self._config.rundir / SOCKET_NAME).unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Forked children call this: the server is not theirs to stop."""
+        self._child = None

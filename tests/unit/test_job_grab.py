@@ -1,0 +1,152 @@
+"""One pass of the job grabber at a time, against a frontend in memory."""
+
+import os
+from typing import Any, cast
+
+import fakeredis
+import pytest
+
+from backend.config import Config, Group
+from backend.daemons.job_grab import JobGrab
+from backend.events import Events
+from backend.exceptions import FrontendError
+from backend.frontend import Frontend
+from backend.process import ProcessId
+from backend.queues import Queues
+from tests.unit.test_core_values import pending
+
+
+class MemoryFrontend:
+    """As much of a frontend as the grabber sees."""
+
+    def __init__(self, *task_ids: str) -> None:
+        self.unfinished = list(task_ids)
+        self.cancels: list[str] = []
+        self.updates: list[Any] = []
+        self.away = False
+
+    def _here(self) -> None:
+        if self.away:
+            raise FrontendError("away")
+
+    def pending(self) -> Any:
+        self._here()
+        return [pending(task) for task in self.unfinished], []
+
+    def cancel_requests(self) -> list[str]:
+        self._here()
+        return list(self.cancels)
+
+    def canceled(self, task_id: str, was_running: bool) -> None:
+        self.cancels.remove(task_id)
+        self.updates.append(("canceled", task_id, was_running))
+
+    def update(self, builds: Any) -> None:
+        self._here()
+        for build in builds:
+            self.updates.append(build)
+            if build["task_id"] in self.unfinished:
+                self.unfinished.remove(build["task_id"])
+
+
+class FakeConfig:
+    groups = (Group(id=0, name="PC", archs=("x86_64",), max_workers=2),)
+    max_attempts = 2
+    sleeptime = 1
+
+
+def grabber(frontend: MemoryFrontend) -> JobGrab:
+    client = fakeredis.FakeRedis(decode_responses=True)
+    return JobGrab(
+        cast(Config, FakeConfig()),
+        cast(Frontend, frontend),
+        Queues(client),
+        Events(client, "jobgrab"),
+    )
+
+
+def alive() -> ProcessId:
+    process = ProcessId.of(os.getpid())
+    assert process
+    return process
+
+
+def test_the_queue_holds_what_idle_workers_can_take() -> None:
+    grab = grabber(MemoryFrontend("1", "2", "3"))
+    grab.look(fetch=True)
+    assert grab.queues.queued(0) == ["1", "2"]
+    grab.look(fetch=True)
+    assert grab.queues.queued(0) == ["1", "2"]
+    grab.queues.register("0-0-1", 0, alive())
+    claim = grab.queues.claim(0, "0-0-1", 1)
+    assert claim
+    grab.look(fetch=True)
+    assert grab.queues.queued(0) == ["2"]
+    grab.queues.finish(claim, {"id": 1, "task_id": "1", "status": 1})
+    grab.look(fetch=True)
+    assert grab.queues.queued(0) == ["2", "3"]
+
+
+def test_a_dead_workers_task_is_next_again_and_failed_when_it_kills_too_many() -> None:
+    frontend = MemoryFrontend("1", "2")
+    grab = grabber(frontend)
+    for _ in range(FakeConfig.max_attempts):
+        grab.look(fetch=True)
+        assert "1" in grab.queues.queued(0)
+        grab.queues.register("0-0-1", 0, ProcessId(2**22 + 1, 1))
+        claim = grab.queues.claim(0, "0-0-1", 1)
+        assert claim
+        assert claim.task_id == "1"
+    grab.look(fetch=True)
+    assert [(u["task_id"], u["status"]) for u in frontend.updates] == [("1", 0)]
+    assert "died 2 times" in frontend.updates[0]["failure"]
+    assert frontend.unfinished == ["2"]
+
+
+def test_reports_wait_for_the_frontend_and_are_delivered_once() -> None:
+    frontend = MemoryFrontend("1")
+    grab = grabber(frontend)
+    grab.queues.post({"id": 1, "task_id": "1", "status": 1})
+    frontend.away = True
+    grab.look(fetch=True)
+    grab.look(fetch=True)
+    assert frontend.updates == []
+    frontend.away = False
+    grab.look(fetch=True)
+    grab.look(fetch=True)
+    assert [update["status"] for update in frontend.updates] == [1]
+
+
+def test_a_report_with_unknown_outcome_is_not_sent_twice() -> None:
+    frontend = MemoryFrontend()  # it took the report, and we died before we knew
+    grab = grabber(frontend)
+    grab.queues.post({"id": 1, "task_id": "1", "status": 1})
+    grab.queues.sending(grab.queues.outbox()[0])
+    grab.look(fetch=True)
+    assert frontend.updates == []
+    assert grab.queues.outbox() == []
+
+
+def test_canceled_tasks_leave_the_queue_and_are_acknowledged() -> None:
+    frontend = MemoryFrontend("1", "2", "3")
+    grab = grabber(frontend)
+    grab.look(fetch=True)
+    frontend.unfinished.remove("1")
+    frontend.cancels = ["1", "3"]
+    grab.look(fetch=True)
+    assert "1" not in grab.queues.queued(0)
+    assert frontend.updates == [("canceled", "1", False), ("canceled", "3", False)]
+
+
+def test_tasks_that_vanished_at_the_frontend_leave_the_queue() -> None:
+    frontend = MemoryFrontend("1", "2")
+    grab = grabber(frontend)
+    grab.look(fetch=True)
+    frontend.unfinished = ["2"]
+    grab.look(fetch=True)
+    assert grab.queues.queued(0) == ["2"]
+
+
+@pytest.mark.parametrize("fetch", [True, False])
+def test_nothing_to_do_is_no_error(fetch: bool) -> None:
+    grabber(MemoryFrontend()).look(fetch)

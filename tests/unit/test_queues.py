@@ -1,0 +1,106 @@
+"""The conveyor, on fakeredis."""
+
+import os
+
+import fakeredis
+import pytest
+from retask import Queue
+from retask import Task as RetaskTask
+
+from backend import constants
+from backend.exceptions import ProtocolError
+from backend.process import ProcessId
+from backend.queues import Queues
+
+
+@pytest.fixture
+def queues() -> Queues:
+    return Queues(fakeredis.FakeRedis(decode_responses=True))
+
+
+def me() -> ProcessId:
+    process = ProcessId.of(os.getpid())
+    assert process
+    return process
+
+
+def test_first_in_first_out_and_claimed_by_one(queues: Queues) -> None:
+    for task in ("1", "2", "3"):
+        queues.enqueue(0, task)
+    assert queues.queued(0) == ["1", "2", "3"]
+    claim = queues.claim(0, "0-0-9", 1)
+    assert claim
+    assert (claim.task_id, claim.attempt) == ("1", 1)
+    assert queues.claims() == {"0-0-9": "1"}
+    assert queues.queued(0) == ["2", "3"]
+
+
+def test_a_plain_retask_producer_works(queues: Queues) -> None:
+    queue = Queue("copr-be-0")
+    queue.rdb, queue.connected = queues.client, True
+    assert queue.enqueue(RetaskTask({"task_id": "5-fedora-41-x86_64", "more": 1}))
+    claim = queues.claim(0, "w", 1)
+    assert claim
+    assert claim.task_id == "5-fedora-41-x86_64"
+
+
+def test_garbage_in_a_queue_is_refused_and_gone(queues: Queues) -> None:
+    queues.client.lpush(constants.QUEUE_KEY.format(group=0), "garbage")
+    with pytest.raises(ProtocolError, match="garbage"):
+        queues.claim(0, "w", 1)
+    assert queues.claims() == {}
+
+
+def test_given_back_tasks_are_taken_next_with_a_new_attempt(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    queues.enqueue(0, "2")
+    assert queues.claim(0, "w", 1)
+    queues.give_back("w", 0)
+    assert queues.queued(0) == ["1", "2"]
+    again = queues.claim(0, "v", 1)
+    assert again
+    assert again.attempt == 2
+
+
+def test_a_worker_back_from_the_dead_reports_nothing(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    old = queues.claim(0, "w", 1)
+    queues.give_back("w", 0)
+    new = queues.claim(0, "v", 1)
+    assert old
+    assert new
+    assert not queues.current(old)
+    assert not queues.finish(old, {"task_id": "1", "status": 0})
+    assert queues.outbox() == []
+    assert queues.finish(new, {"task_id": "1", "status": 1})
+    assert [report.build["status"] for report in queues.outbox()] == [1]
+    assert queues.claims() == {}
+
+
+def test_a_report_that_was_sent_before_is_known(queues: Queues) -> None:
+    queues.post({"task_id": "1", "status": 1})
+    (report,) = queues.outbox()
+    assert not queues.sending(report)
+    assert queues.sending(report)
+    queues.delivered(report)
+    assert queues.outbox() == []
+    assert queues.client.keys("copr-be:*") == []
+
+
+def test_removed_from_the_queue_by_task(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    queues.enqueue(0, "2")
+    assert queues.remove(0, "1")
+    assert not queues.remove(0, "1")
+    assert queues.queued(0) == ["2"]
+
+
+def test_registered_workers_are_identified_by_start_time(queues: Queues) -> None:
+    queues.register("w", 3, me())
+    holder = queues.holder("w")
+    assert holder
+    assert holder == (me(), 3)
+    assert holder[0].alive
+    assert not ProcessId(os.getpid(), me().start + 1).alive
+    queues.bury("w")
+    assert queues.holder("w") is None
