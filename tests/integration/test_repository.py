@@ -1,97 +1,26 @@
 """Publishing with the real createrepo_c, real RPMs, and dnf as the reader."""
 
 import contextlib
-import gzip
 import os
 import shutil
-import signal
 import stat
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 from backend import repository
 from backend.exceptions import InfrastructureError
 from backend.repository import publish
-from tests.conftest import wait_until
+from tests.integration.repositories import add, build_packages, hidden, listed, primary, references
 
 pytestmark = [pytest.mark.createrepo, pytest.mark.rpmbuild]
-
-NAMESPACE = "{http://linux.duke.edu/metadata/repo}"
-SPEC = """\
-Name: {name}
-Version: 1
-Release: 1
-Summary: {summary}
-License: MIT
-BuildArch: noarch
-%description
-{summary}
-%install
-mkdir -p %{{buildroot}}/opt
-echo {summary} > %{{buildroot}}/opt/{name}
-%files
-/opt/{name}
-"""
-
-
-def rpmbuild(topdir: Path, name: str, summary: str) -> list[Path]:
-    topdir.mkdir(parents=True)
-    spec = topdir / f"{name}.spec"
-    spec.write_text(SPEC.format(name=name, summary=summary))
-    subprocess.run(
-        ["rpmbuild", "-ba", "--define", f"_topdir {topdir}", str(spec)],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    return sorted(topdir.glob("**/*.rpm"))
 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    base = tmp_path_factory.mktemp("rpms")
-    return {
-        "hello": rpmbuild(base / "1", "hello", "one"),
-        "hello again": rpmbuild(base / "2", "hello", "two"),
-        "world": rpmbuild(base / "3", "world", "one"),
-    }
-
-
-def add(repo: Path, result: str, rpms: list[Path], success: bool = True) -> Path:
-    path = repo / result
-    path.mkdir(parents=True)
-    for rpm in rpms:
-        shutil.copy(rpm, path)
-    if success:
-        (path / "success").write_text("done\n")
-    return path
-
-
-def references(repomd: bytes) -> dict[str, str]:
-    root = ElementTree.fromstring(repomd)
-    return {
-        node.get("type", ""): node.findall(f"{NAMESPACE}location")[0].get("href", "")
-        for node in root.iter(f"{NAMESPACE}data")
-    }
-
-
-def primary(repo: Path) -> ElementTree.Element:
-    href = references((repo / "repodata/repomd.xml").read_bytes())["primary"]
-    return ElementTree.fromstring(gzip.decompress((repo / href).read_bytes()))
-
-
-def listed(repo: Path) -> set[str]:
-    tag = "{http://linux.duke.edu/metadata/common}location"
-    return {node.get("href", "") for node in primary(repo).iter(tag)}
-
-
-def hidden(repo: Path) -> list[str]:
-    return sorted(entry.name for entry in repo.iterdir() if entry.name.startswith(".publish"))
+    return build_packages(tmp_path_factory.mktemp("rpms"))
 
 
 @contextlib.contextmanager
@@ -242,114 +171,6 @@ def test_unchanged_packages_are_not_read_again(
     add(tmp_path, "00000002-world", packages["world"])
     publish(tmp_path)
     assert len(listed(tmp_path)) == 4
-
-
-def test_readers_never_see_half_a_state(tmp_path: Path, packages: dict[str, list[Path]]) -> None:
-    """What a repomd.xml refers to is there while that repomd.xml is the live one, or the last."""
-    repo = tmp_path
-    result = add(repo, "00000001-hello", packages["hello"])
-    publish(repo)
-    rounds = 40
-    stop = False
-
-    def writer() -> None:
-        for number in range(rounds):
-            if number % 2:
-                (result / "success").write_text("done\n")
-            else:
-                (result / "success").unlink()
-            add(repo, f"1{number:07}-w", packages["world"][:1])
-            publish(repo)
-
-    def reader() -> tuple[int, int]:
-        reads, states, last = 0, 0, b""
-        while not stop:
-            content = (repo / "repodata/repomd.xml").read_bytes()
-            states += content != last
-            last = content
-            for href in references(content).values():
-                if not (repo / href).exists():
-                    # Two publishes later is too late; while it is live it must be complete.
-                    assert (repo / "repodata/repomd.xml").read_bytes() != content, href
-            reads += 1
-        return reads, states
-
-    with ThreadPoolExecutor(3) as pool:
-        readers = [pool.submit(reader) for _ in range(2)]
-        try:
-            pool.submit(writer).result(60)
-        finally:
-            stop = True
-        for reads, states in (future.result(10) for future in readers):
-            assert reads >= rounds
-            assert states > rounds / 2
-    assert len(listed(repo)) == 2 + rounds
-    assert len(list((repo / "repodata").glob("*primary*"))) == 2
-
-
-def test_concurrent_publishers_end_with_everything_listed(
-    tmp_path: Path, packages: dict[str, list[Path]]
-) -> None:
-    def build(number: int) -> None:
-        add(tmp_path, f"{number:08}-world", packages["world"])
-        publish(tmp_path)
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(build, range(16)))
-    assert len(listed(tmp_path)) == 32
-    assert hidden(tmp_path) == []
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from backend import repository
-if sys.argv[2] == "createrepo":
-    repository.find = lambda name: sys.argv[3]
-else:
-    sync, count = repository.sync, iter(range(100))
-    def stuck(path):
-        sync(path)
-        if next(count) == int(sys.argv[2]):
-            print("here", flush=True)
-            sys.stdin.read()
-    repository.sync = stuck
-repository.publish(Path(sys.argv[1]))
-"""
-
-
-@pytest.mark.parametrize("moment", ["createrepo", "0", "1", "2", "3", "4", "5"])
-def test_a_killed_publisher_leaves_the_old_state_and_the_next_cleans_up(
-    tmp_path: Path, packages: dict[str, list[Path]], moment: str
-) -> None:
-    repo = tmp_path / "repo"
-    add(repo, "00000001-hello", packages["hello"])
-    publish(repo)
-    add(repo, "00000002-world", packages["world"])
-    fake = tmp_path / "fake"
-    fake.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep 60\n")
-    fake.chmod(0o755)
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(repo), moment, str(fake)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    ) as child:  # fmt: skip
-        if moment == "createrepo":
-            wait_until((tmp_path / "started").exists, 20)
-        else:
-            assert child.stdout
-            assert child.stdout.readline() == b"here\n"
-        child.send_signal(signal.SIGKILL)
-        child.wait(10)
-    assert hidden(repo), "the killed publisher left its directory"
-    assert len(listed(repo)) == (4 if moment == "5" else 2)
-    for href in references((repo / "repodata/repomd.xml").read_bytes()).values():
-        assert (repo / href).exists()
-    begin = time.monotonic()
-    publish(repo)
-    assert time.monotonic() - begin < 5, "the lock died with its holder"
-    assert len(listed(repo)) == 4
-    assert hidden(repo) == []
 
 
 @pytest.mark.dnf
