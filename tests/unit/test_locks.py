@@ -1,0 +1,167 @@
+"""Locks against real processes: they hold, they name their holder, they die with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from backend.constants import Exit
+from backend.exceptions import AlreadyRunning, CoprBackendError
+from backend.locks import PidFile, exclusive
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parents[2]
+HOLD_PIDFILE = """
+import os, sys
+from pathlib import Path
+from backend.locks import PidFile
+pidfile = PidFile(Path(sys.argv[1])).acquire()
+print(os.getpid(), flush=True)
+sys.stdin.read()
+pidfile.release()
+"""
+HOLD_LOCK = """
+import os, sys
+from pathlib import Path
+from backend.locks import exclusive
+with exclusive(Path(sys.argv[1])):
+    print(os.getpid(), flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(script: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the file until its stdin ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    ) as child:
+        try:
+            assert child.stdout
+            assert child.stdout.readline() == f"{child.pid}\n".encode()
+            yield child
+        finally:
+            child.kill()
+
+
+def test_the_pid_file_says_who_runs_and_goes_with_him(tmp_path: Path) -> None:
+    path = tmp_path / "copr-be.pid"
+    pidfile = PidFile(path).acquire()
+    assert path.read_text() == f"{os.getpid()}\n"
+    pidfile.release()
+    assert not path.exists()
+    pidfile.release()
+
+
+def test_a_second_daemon_is_refused_and_told_who_runs(tmp_path: Path) -> None:
+    path = tmp_path / "copr-be.pid"
+    with holder(HOLD_PIDFILE, path) as daemon:
+        with pytest.raises(AlreadyRunning) as caught:
+            PidFile(path).acquire()
+        assert f"pid {daemon.pid} " in str(caught.value)
+        assert str(path) in str(caught.value)
+        assert caught.value.exit_code == Exit.ALREADY_RUNNING
+        assert path.read_text() == f"{daemon.pid}\n", "the refused one changed nothing"
+        assert daemon.poll() is None
+
+
+def test_a_file_left_by_sigkill_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "copr-be.pid"
+    with holder(HOLD_PIDFILE, path) as daemon:
+        daemon.send_signal(signal.SIGKILL)
+        daemon.wait(10)
+        assert path.read_text() == f"{daemon.pid}\n"
+        pidfile = PidFile(path).acquire()
+    assert path.read_text() == f"{os.getpid()}\n"
+    pidfile.release()
+
+
+def test_a_daemon_that_ends_leaves_the_way_free(tmp_path: Path) -> None:
+    path = tmp_path / "copr-be.pid"
+    with holder(HOLD_PIDFILE, path) as daemon:
+        assert daemon.stdin
+        daemon.stdin.close()
+        assert daemon.wait(10) == 0
+    assert not path.exists()
+    PidFile(path).acquire().release()
+
+
+def test_a_longer_pid_in_the_file_is_overwritten_whole(tmp_path: Path) -> None:
+    path = tmp_path / "copr-be.pid"
+    path.write_text("99999999999999\n")
+    pidfile = PidFile(path).acquire()
+    assert path.read_text() == f"{os.getpid()}\n"
+    pidfile.release()
+
+
+def test_a_child_that_abandons_its_copy_leaves_the_lock_to_the_parent(tmp_path: Path) -> None:
+    path = tmp_path / "copr-be.pid"
+    pidfile = PidFile(path).acquire()
+    pid = os.fork()
+    if pid == 0:
+        pidfile.abandon()
+        signal.pause()
+        os._exit(0)
+    try:
+        with pytest.raises(AlreadyRunning):
+            PidFile(path).acquire()
+        pidfile.abandon()  # the parent is gone; its child must not keep the lock
+        wait_until(lambda: _free(path), 10, "the child abandoned its copy")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _free(path: Path) -> bool:
+    try:
+        PidFile(path).acquire().release()
+    except AlreadyRunning:
+        return False
+    return True
+
+
+def test_a_missing_run_directory_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(CoprBackendError, match=r"none/x\.pid: No such file.*correct rundir"):
+        PidFile(tmp_path / "none/x.pid").acquire()
+
+
+def test_a_section_waits_for_its_holder_and_follows_at_his_death(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with holder(HOLD_LOCK, path) as first:
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD_LOCK, str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+        ) as second:
+            wait_until(lambda: _waits_for_lock(second.pid), 20, "the second one waits")
+            first.send_signal(signal.SIGKILL)
+            assert second.wait(10) == 0
+            assert second.stdout
+            assert second.stdout.read() == f"{second.pid}\n".encode()
+        first.wait(10)
+
+
+def _waits_for_lock(pid: int) -> bool:
+    """A blocked request has `->` in /proc/locks."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and str(pid) in line.split() for line in lines)
+
+
+def test_a_section_is_left_when_its_body_fails(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with pytest.raises(ZeroDivisionError), exclusive(path):
+        raise ZeroDivisionError
+    begin = time.monotonic()
+    with exclusive(path):
+        pass
+    assert time.monotonic() - begin < 5
