@@ -1,0 +1,67 @@
+"""What a build leaves behind is hostile until proven otherwise: the only way results get out.
+
+The results directory is opened before the build and read after all its processes are dead.
+Nothing in it is followed, and files are taken by renaming, so that no copy can be raced.
+"""
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from backend.exceptions import BuildError
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]*\.rpm")
+MAX_RESULTS = 10_000
+
+
+def open_directory(path: Path) -> int:
+    """A descriptor of the directory itself, whatever happens to its name later."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def take(results: int, out: Path) -> tuple[str, ...]:
+    """Move the RPM files of directory `results` to `out` under their names.
+
+    They become ours: our owner, mode 0644. Raises BuildError that names the first entry
+    which is no plain file, has a second name, or an odd one.
+    """
+    names = os.listdir(results)
+    if len(names) > MAX_RESULTS:
+        raise BuildError(f"the build left {len(names)} results: more than {MAX_RESULTS}")
+    for name in sorted(names):
+        _check(results, name)
+    target = open_directory(out)
+    try:
+        for name in names:
+            _move(results, name, target)
+    finally:
+        os.close(target)
+    return tuple(sorted(names))
+
+
+def _check(directory: int, name: str) -> None:
+    if not SAFE_NAME.fullmatch(name) or len(name) > 250:
+        raise BuildError(f"refused result {ascii(name)}: no usual name of an RPM file")
+    info = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not stat.S_ISREG(info.st_mode):
+        raise BuildError(f"refused result {name}: not a regular file")
+    if info.st_nlink != 1:
+        raise BuildError(f"refused result {name}: it has {info.st_nlink} names (hard links)")
+
+
+def _move(directory: int, name: str, target: int) -> None:
+    os.rename(name, name, src_dir_fd=directory, dst_dir_fd=target)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if os.geteuid() != 0:  # our own file: the build may have made it unreadable
+        os.chmod(name, 0o644, dir_fd=target)
+    fd = os.open(name, flags, dir_fd=target)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+            raise BuildError(f"refused result {name}: not a plain file")
+        if os.geteuid() == 0:
+            os.fchown(fd, 0, 0)
+        os.fchmod(fd, 0o644)
+    finally:
+        os.close(fd)

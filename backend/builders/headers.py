@@ -1,0 +1,159 @@
+"""Reads RPM headers inside the sandbox: rpm itself parses them, out of our reach."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backend.builders import Package, SourceInfo
+from backend.builders.collect import SAFE_NAME
+from backend.builders.sandbox import Area, Command, Sandbox
+from backend.exceptions import BuildError, InfrastructureError
+from backend.process import run
+
+TIMEOUT = 600
+MAX_SPEC = 8 * 1024**2
+LEAD = b"\xed\xab\xee\xdb"
+_FIELD = re.compile(r"[A-Za-z0-9._+~^%{}:?-]+")
+_SPEC_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^%{}-]*")
+
+#: One line each; lists are separated by spaces. Absent tags become empty or `(none)`.
+_TAGS = (
+    r"%{NAME}\n%{EPOCH}\n%{VERSION}\n%{RELEASE}\n%{ARCH}\n%{SOURCEPACKAGE}\n"
+    r"[%{NOSOURCE} ][%{NOPATCH} ]\n[%{EXCLUSIVEARCH} ]\n[%{EXCLUDEARCH} ]\n[%{BUILDARCHS} ]\n"
+)
+_COUNT = 10
+
+_INSPECT = r"""
+f=/in.src.rpm
+tags=$(rpm -qp --nosignature --nodigest --qf "$1" "$f" 2>/dev/null && echo .) || { echo BAD; exit; }
+rpm -K --nosignature "$f" >/dev/null 2>&1 || { echo DAMAGED; exit; }
+spec=$(rpm -qp --nosignature --qf '[%{FILEFLAGS:fflags} %{BASENAMES}\n]' "$f" |
+  sed -n 's/^[^ ]*s[^ ]* //p' | head -n 1)
+[ "$spec" ] || spec=$(rpm -qp --nosignature --qf '[%{BASENAMES}\n]' "$f" | grep '\.spec$' | head -n 1)
+printf 'OK\n%s\n%s\n' "${tags%.}$spec" .
+[ "$spec" ] || exit 0
+rpm2cpio "$f" | cpio --quiet -i --to-stdout -- "$spec" "./$spec" 2>/dev/null
+"""
+
+_RESULTS = r"""
+cd /out || exit 1
+for f in *; do
+  rpm -K --nosignature "$f" >/dev/null 2>&1 || { echo "$f: damaged"; exit; }
+  rpm -qp --nosignature --qf "$1" "$f" 2>/dev/null || { echo "$f: no header"; exit; }
+done
+"""
+
+
+def inspect(sandbox: Sandbox, area: Area, srpm: Path) -> tuple[SourceInfo, bool]:
+    """What the copy `in.src.rpm` in the area says of itself, and whether it is a nosrc package."""
+    binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm"]
+    with sandbox.command(area, ["/bin/sh", "-c", _INSPECT, "sh", _TAGS], binds=binds) as command:
+        result = run(
+            command.argv, timeout=TIMEOUT, pass_fds=command.fds, limit=MAX_SPEC + 1024**2
+        )
+    word, _, rest = result.stdout.partition(b"\n")
+    if word in (b"BAD", b"DAMAGED"):
+        raise BuildError(_complaint(srpm, (area.path / "in.src.rpm")))
+    if word != b"OK":
+        raise InfrastructureError(f"cannot inspect {srpm.name}: {result.last_line}")
+    *lines, spec = rest.split(b"\n", _COUNT + 2)
+    fields = [line.decode("utf-8", "replace").strip() for line in lines]
+    return _source(srpm, fields, spec), bool(_words(fields[6]))
+
+
+def _source(srpm: Path, fields: list[str], spec: bytes) -> SourceInfo:
+    if fields[5] != "1":
+        raise BuildError(
+            f"{srpm.name} is a binary RPM ({fields[4]}): a source RPM (.src.rpm) is needed"
+        )
+    spec_name = fields[_COUNT]
+    if not spec_name:
+        raise BuildError(f"{srpm.name} has no spec file inside: make it again with rpmbuild -bs")
+    if not _SPEC_NAME.fullmatch(spec_name):
+        raise BuildError(f"{srpm.name}: refused spec file name {ascii(spec_name)}")
+    if not spec:
+        raise BuildError(f"{srpm.name} is damaged, {spec_name} cannot be read: upload it again")
+    return SourceInfo(
+        package=_package(srpm.name, [*fields[:4], "nosrc" if _words(fields[6]) else "src"]),
+        spec_name=spec_name,
+        spec=spec,
+        exclusivearch=_words(fields[7]),
+        excludearch=_words(fields[8]),
+        buildarch=_words(fields[9]),
+    )
+
+
+def _complaint(srpm: Path, copy: Path) -> str:
+    with copy.open("rb") as file:
+        lead = file.read(4)
+    if lead != LEAD:
+        return f"{srpm.name} is not an RPM package: a source RPM (.src.rpm) is needed"
+    return (
+        f"{srpm.name} is damaged or truncated ({os.stat(copy).st_size} bytes):"
+        " upload or fetch it again"
+    )
+
+
+def results(sandbox: Sandbox, area: Area, names: tuple[str, ...]) -> tuple[Package, ...]:
+    """The identities of the taken files in the area's `out`; file names must agree with them."""
+    binds = ["--ro-bind", "{}/out", "/out"]
+    with sandbox.command(area, ["/bin/sh", "-c", _RESULTS, "sh", _TAGS], binds=binds) as command:
+        output = run(command.argv, timeout=TIMEOUT, pass_fds=command.fds).stdout
+    lines = output.decode("utf-8", "replace").splitlines()
+    if len(lines) != _COUNT * len(names):
+        raise BuildError(f"refused result {lines[-1] if lines else 'unknown'}")
+    packages = []
+    for start, name in zip(range(0, len(lines), _COUNT), _shell_order(names), strict=True):
+        fields = [line.strip() for line in lines[start : start + _COUNT]]
+        package = _package(name, fields)
+        if package.filename != name or not SAFE_NAME.fullmatch(name) or fields[5] == "1":
+            raise BuildError(f"refused result {name}: its header says {package.filename}")
+        packages.append(package)
+    return tuple(packages)
+
+
+def _shell_order(names: tuple[str, ...]) -> list[str]:
+    # The sandbox's LANG is C.UTF-8, and names are ASCII: the shell sorts by code point too.
+    return sorted(names)
+
+
+def _package(name: str, fields: list[str]) -> Package:
+    for field in (fields[0], fields[2], fields[3], fields[4]):
+        if not _FIELD.fullmatch(field):
+            raise BuildError(f"{ascii(name)}: refused name, version or release {ascii(field)}")
+    epoch = fields[1]
+    return Package(
+        name=fields[0],
+        epoch=int(epoch) if epoch.isdigit() else None,
+        version=fields[2],
+        release=fields[3],
+        arch=fields[4],
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split() if word != "(none)")
+
+
+@contextmanager
+def build_command(
+    sandbox: Sandbox, area: Area, options: list[str], *, net: bool
+) -> Iterator[Command]:
+    """The command line of the build itself; its log starts with what was not checked."""
+    binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm", "--bind", "{}/results", RESULTS]
+    argv = ["/bin/sh", "-c", _BUILD, "sh", *options, "/in.src.rpm"]
+    with sandbox.command(area, argv, binds=binds, net=net) as command:
+        yield command
+
+
+RESULTS = "/builddir/results"
+STARTED = b"Building with rpmbuild"
+
+_BUILD = r"""
+echo "Building with rpmbuild $(rpm --version | sed 's/.* //') in a sandbox: $*"
+rpm -qp --nosignature --nodigest --requires /in.src.rpm 2>/dev/null |
+  sed '/^rpmlib(/d; s/^/BuildRequires, not checked on this host: /'
+exec rpmbuild "$@"
+"""

@@ -1,0 +1,158 @@
+"""The embedded builder: rpmbuild in a bubblewrap sandbox on this very machine."""
+
+import contextlib
+import os
+import platform
+import shutil
+import subprocess  # noqa: TID251  (constants only)
+import tempfile
+from pathlib import Path
+
+from backend import chroot as chroots
+from backend.builders import Artifact, BuildRequest, Monitor, Package, SourceInfo, collect, headers
+from backend.builders.sandbox import HOME, Area, Sandbox
+from backend.builders.stream import Log, decisive_line, follow
+from backend.chroot import Chroot
+from backend.config import Config
+from backend.exceptions import BuildError, InfrastructureError, ToolError
+from backend.process import Child, find, run
+
+TOOLS = ("bwrap", "prlimit", "setpriv", "unshare", "rpm", "rpmbuild", "rpm2cpio", "cpio")
+CLEANUP_TIMEOUT = 600
+_CLEAN = "cd /area && for d in *; do chmod -R u+rwX -- $d/ 2>/dev/null; find $d/ -mindepth 1 -delete; done; :"
+
+
+class RpmbuildBuilder:
+    """Builds with the host's own rpmbuild and compilers, for the host's own distribution."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._sandbox = Sandbox(config)
+        self._ready = False
+
+    def preflight(self) -> None:
+        """Raises ToolError, with the remedy, if it cannot work on this machine."""
+        for tool in TOOLS:
+            find(tool)
+        with tempfile.TemporaryDirectory(prefix="copr-backend-") as name:
+            self._sandbox.preflight(Path(name))
+        self._ready = True
+
+    def chroots(self) -> tuple[Chroot, ...]:
+        """The one chroot that this host is, or is configured to be."""
+        if self._config.builder_chroot:
+            return (Chroot.parse(self._config.builder_chroot),)
+        try:
+            text = Path("/etc/os-release").read_text(encoding="utf-8")
+        except OSError:
+            text = ""
+        return (chroots.from_os_release(text, platform.machine()),)
+
+    def inspect(self, srpm: Path, workdir: Path, slot: int) -> SourceInfo:
+        """Read a source package of unknown origin in the sandbox."""
+        self._prepare()
+        with _our_fault():
+            area = _area(self._config, srpm, workdir, slot)
+            return headers.inspect(self._sandbox, area, srpm)[0]
+
+    def build(self, request: BuildRequest, monitor: Monitor) -> tuple[Artifact, ...]:
+        """Build in the sandbox, and return the checked results."""
+        self._prepare()
+        with _our_fault():
+            area = _area(self._config, request.srpm, request.workdir, request.slot)
+            source = headers.inspect(self._sandbox, area, request.srpm)[0].package
+            results = collect.open_directory(area.path / "results")
+            try:
+                self._run(area, request, monitor)
+                return self._collect(area, source, results)
+            finally:
+                os.close(results)
+
+    def cleanup(self, workdir: Path, slot: int) -> None:
+        """Remove `workdir`; what the build made is removed by its own user, in the sandbox."""
+        self._prepare()
+        with _our_fault():
+            area = Area.make(self._config, workdir, slot)
+            binds: list[str] = []
+            for name in ("build", "results", "tmp", "vartmp"):
+                binds += ["--bind", f"{{}}/{name}", f"/area/{name}"]
+            argv = ["/bin/sh", "-c", _CLEAN]
+            with self._sandbox.command(area, argv, binds=binds) as command:
+                run(command.argv, timeout=CLEANUP_TIMEOUT, pass_fds=command.fds)
+            shutil.rmtree(workdir)
+
+    def _prepare(self) -> None:
+        if not self._ready:
+            self.preflight()
+
+    def _run(self, area: Area, request: BuildRequest, monitor: Monitor) -> None:
+        log = Log(monitor, request.max_log)
+        pipe, write = os.pipe()
+        try:
+            try:
+                with headers.build_command(
+                    self._sandbox, area, _options(request), net=request.enable_net
+                ) as command:
+                    child = Child(
+                        command.argv, stdout=write, stderr=subprocess.STDOUT, pass_fds=command.fds
+                    )
+            finally:
+                os.close(write)
+            with child:
+                code = follow(child, pipe, log, request)
+        finally:
+            os.close(pipe)
+        if not log.head.startswith(headers.STARTED):
+            raise InfrastructureError(f"the sandbox did not start: {decisive_line(bytes(log.tail))}")
+        if code:
+            raise BuildError(_reason(bytes(log.tail), code))
+
+    def _collect(self, area: Area, source: Package, results: int) -> tuple[Artifact, ...]:
+        out = area.path / "out"
+        out.mkdir(mode=0o755)
+        out.chmod(0o755)
+        names = collect.take(results, out)
+        if not names:
+            raise BuildError("rpmbuild succeeded but made no RPM: has the spec a %files section?")
+        packages = headers.results(self._sandbox, area, names)
+        made = out / source.filename
+        shutil.copyfile(area.path / "in.src.rpm", made)
+        return tuple(
+            Artifact(path=out / package.filename, package=package)
+            for package in (*packages, source)
+        )
+
+
+def _options(request: BuildRequest) -> list[str]:
+    options = ["--rebuild", "--nodeps"]
+    options += ["--define", f"_topdir {HOME}/rpmbuild", "--define", f"_rpmdir {headers.RESULTS}"]
+    options += ["--define", "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]
+    for name in request.with_opts:
+        options += ["--with", name]
+    for name in request.without_opts:
+        options += ["--without", name]
+    return options
+
+
+def _reason(tail: bytes, code: int) -> str:
+    line = decisive_line(tail)
+    if "rchitecture is not included" in line or "rchitecture is excluded" in line:
+        return f"{line} (ExclusiveArch or ExcludeArch of the spec: build in another chroot)"
+    return f"{line} (rpmbuild was killed by signal {code - 128})" if code > 128 else line
+
+
+def _area(config: Config, srpm: Path, workdir: Path, slot: int) -> Area:
+    """The area with a copy of the source package: the original may be unreadable inside."""
+    area = Area.make(config, workdir, slot)
+    copy = area.path / "in.src.rpm"
+    shutil.copyfile(srpm, copy)
+    copy.chmod(0o644)
+    return area
+
+
+@contextlib.contextmanager
+def _our_fault() -> "contextlib._GeneratorContextManager[None]":
+    try:
+        yield
+    except (OSError, ToolError) as error:
+        raise InfrastructureError(f"builder: {error}") from error

@@ -1,0 +1,128 @@
+"""Watches one running build: its output, its limits, and its owner's wish to end it."""
+
+import os
+import select
+import time
+from dataclasses import dataclass, field
+
+from backend.builders import BuildRequest, Monitor
+from backend.exceptions import BuildError
+from backend.process import Child
+
+CHECK_EVERY = 2.0
+MIN_FREE = 256 * 1024**2
+_KEEP = 65536
+
+
+@dataclass
+class Log:
+    """Passes output on, and remembers its beginning and its end."""
+
+    monitor: Monitor
+    limit: int
+    size: int = 0
+    head: bytes = b""
+    tail: bytearray = field(default_factory=bytearray)
+
+    def write(self, data: bytes) -> None:
+        """Append; what exceeds the limit is dropped, and `full` becomes true."""
+        data = data[: max(0, self.limit - self.size + 1)]
+        if data:
+            self.size += len(data)
+            self.head = (self.head + data[: 256 - len(self.head)]) if len(self.head) < 256 else self.head
+            self.tail = (self.tail + data)[-_KEEP:]
+            self.monitor.output(data)
+
+    @property
+    def full(self) -> bool:
+        """More was printed than allowed."""
+        return self.size > self.limit
+
+
+def follow(child: Child, pipe: int, log: Log, request: BuildRequest) -> int:
+    """Stream the output until the build ends; returns its exit code.
+
+    Raises BuildError that names the limit, or what `monitor.check` raises; in every case all
+    processes of the build are dead then, and the log has the last byte they wrote.
+    """
+    try:
+        _loop(child, pipe, log, request)
+    except BuildError as error:
+        child.kill()
+        log.limit += 2 * _KEEP
+        _drain(pipe, log)
+        log.write(f"\n{error}\n".encode())
+        raise
+    finally:
+        code = child.kill()
+        _drain(pipe, log)
+    return code
+
+
+def _loop(child: Child, pipe: int, log: Log, request: BuildRequest) -> None:
+    start = last = time.monotonic()
+    wakeup = log.monitor.wakeup_fd()
+    checked = start
+    while True:
+        now = time.monotonic()
+        until = min(start + request.timeout, last + request.stall_timeout, checked + CHECK_EVERY)
+        ready, _, _ = select.select([pipe, child, wakeup], [], [], max(0.0, until - now))
+        now = time.monotonic()
+        if wakeup in ready or now - checked >= CHECK_EVERY:
+            checked = now
+            log.monitor.check()
+            _check_disk(request)
+        if pipe in ready:
+            data = os.read(pipe, _KEEP)
+            log.write(data)
+            last = now
+        if child in ready:
+            return
+        _check_limits(log, request, now - start, now - last)
+
+
+def _check_limits(log: Log, request: BuildRequest, total: float, silent: float) -> None:
+    if log.full:
+        raise BuildError(f"build ended: log larger than {request.max_log} bytes (max_log)")
+    if total >= request.timeout:
+        raise BuildError(f"build ended: it took longer than {request.timeout} s (timeout)")
+    if silent >= request.stall_timeout:
+        raise BuildError(
+            f"build ended: no output for {request.stall_timeout} s (stall_timeout)"
+        )
+
+
+def _check_disk(request: BuildRequest) -> None:
+    disk = os.statvfs(request.workdir)
+    if disk.f_bavail * disk.f_frsize < MIN_FREE:
+        raise BuildError(
+            f"build ended: it filled the disk, less than {MIN_FREE // 1024**2} MiB are free"
+        )
+
+
+def _drain(pipe: int, log: Log) -> None:
+    os.set_blocking(pipe, False)
+    try:
+        while data := os.read(pipe, _KEEP):
+            log.write(data)
+    except BlockingIOError:
+        # A descriptor that escaped would be a bug; never wait for it.
+        if select.select([pipe], [], [], 1.0)[0]:
+            while data := os.read(pipe, _KEEP):
+                log.write(data)
+
+
+def decisive_line(tail: bytes) -> str:
+    """The one line of a failed build's log that says why."""
+    lines = tail.decode("utf-8", "replace").splitlines()
+    marks = [i for i, line in enumerate(lines) if line.strip() == "RPM build errors:"]
+    if marks:
+        errors = lines[marks[-1] + 1 :]
+        for line in reversed(errors):
+            if line.startswith("    ") and not line.strip().startswith("/"):
+                files = [one.strip() for one in errors[errors.index(line) + 1 :]]
+                return " ".join([line.strip(), *(file for file in files[:3] if file)])
+    for line in reversed(lines):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ").strip()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output at all")
