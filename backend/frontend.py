@@ -26,6 +26,10 @@ class Frontend:
             maxsize=1, retries=False, timeout=urllib3.Timeout(total=timeout)
         )
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
     def _call(self, path: str, body: object = None) -> Any:
         url = self._base + path
         method = "GET" if body is None else "POST"

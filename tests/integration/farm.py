@@ -1,0 +1,201 @@
+"""A real daemon for tests: own directories, own port, stopped at the end whatever happens."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import redis
+import urllib3
+
+from tests.conftest import wait_until
+
+SPEC = """\
+Name: {name}
+Version: 1
+Release: 1
+Summary: test package
+License: MIT
+{tags}
+%description
+test
+%prep
+%build
+{build}
+%install
+mkdir -p %{{buildroot}}/usr/share/{name}
+echo hello > %{{buildroot}}/usr/share/{name}/file
+%files
+/usr/share/{name}
+"""
+
+
+def make_srpm(where: Path, name: str, build: str = "", tags: str = "BuildArch: noarch") -> Path:
+    """A small source package; `build` is the shell text of its %build."""
+    where.mkdir(parents=True, exist_ok=True)
+    spec = where / f"{name}.spec"
+    spec.write_text(SPEC.format(name=name, build=build, tags=tags))
+    command = ["rpmbuild", "-bs", "--nodeps", "--define", f"_topdir {where}", str(spec)]
+    subprocess.run(command, check=True, capture_output=True)
+    return where / "SRPMS" / f"{name}-1-1.src.rpm"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Farm:
+    """`start`, use `api` and the daemon's pids, `stop`."""
+
+    def __init__(self, top: Path, **options: str) -> None:
+        self.top = top
+        self.port = free_port()
+        self.conf = top / "copr-be.conf"
+        values = {
+            "backend": {
+                "destdir": f"{top}/results",
+                "statedir": f"{top}/state",
+                "rundir": f"{top}/run",
+                "log_dir": f"{top}/log",
+                "group0_max_workers": "2",
+            },
+            "web": {"port": str(self.port)},
+        }
+        for dotted, value in options.items():
+            section, _, key = dotted.partition("__")
+            values.setdefault(section, {})[key] = value
+        parser = ConfigParser(interpolation=None)
+        parser.read_dict(values)
+        with self.conf.open("w") as file:
+            parser.write(file)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.http = urllib3.PoolManager(retries=False, timeout=30)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    # --- the daemon -----------------------------------------------------------------------
+
+    def start(self) -> "Farm":
+        """Start the daemon and wait until it says that it is ready."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            address = f"\0copr-be-test-{os.getpid()}-{id(sock)}"
+            sock.bind(address)
+            sock.settimeout(60)
+            env = {**os.environ, "NOTIFY_SOCKET": "@" + address[1:]}
+            command = [sys.executable, "-m", "backend.cli", "-c", str(self.conf)]
+            with (self.top / "stderr").open("ab") as err:
+                self.process = subprocess.Popen(command, env=env, stderr=err, stdout=err)
+            assert b"READY=1" in sock.recv(4096), self.stderr
+        return self
+
+    @property
+    def stderr(self) -> str:
+        return (self.top / "stderr").read_text()
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
+    def children(self, of: int | None = None) -> list[int]:
+        """Pids of all descendants."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == (of or self.pid) and fields[0] != "Z":
+                    found += [int(entry.name), *self.children(int(entry.name))]
+        return found
+
+    def titled(self, text: str) -> list[int]:
+        """Pids of descendants whose title contains `text`."""
+        found = []
+        for pid in self.children():
+            with contextlib.suppress(OSError):
+                if text in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(pid)
+        return found
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        if self.process and self.process.poll() is None:
+            left = self.children()
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
+            self.process.kill()
+            self.process.wait()
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    @property
+    def redis(self) -> "redis.Redis":
+        return redis.Redis(unix_socket_path=f"{self.top}/run/redis.sock", decode_responses=True)
+
+    # --- the API --------------------------------------------------------------------------
+
+    def api(self, method: str, path: str, body: object = None, **kwargs: Any) -> Any:
+        """Call API v3 as the admin; asserts success."""
+        parser = ConfigParser(interpolation=None)
+        parser.read(self.top / "state" / "copr-cli.conf")
+        login, token = (parser["copr-cli"][key] for key in ("login", "token"))
+        headers = urllib3.make_headers(basic_auth=f"{login}:{token}")
+        if body is not None:
+            kwargs["body"] = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        reply = self.http.request(method, f"{self.url}/api_3/{path}", headers=headers, **kwargs)
+        data = reply.json()
+        assert reply.status == 200, data
+        return data
+
+    def create(self, project: str = "p") -> None:
+        chroots = list(self.api("GET", "mock-chroots/list"))
+        self.api("POST", "project/add/admin", {"name": project, "chroots": chroots})
+
+    def submit(self, srpm: Path, project: str = "p") -> int:
+        """Upload a source package; returns the build's id."""
+        request = {"ownername": "admin", "projectname": project}
+        fields = {
+            "json": ("json", json.dumps(request), "application/json"),
+            "pkgs": (srpm.name, srpm.read_bytes(), "application/x-rpm"),
+        }
+        return int(self.api("POST", "build/create/upload", fields=fields)["id"])
+
+    def state(self, build: int) -> str:
+        return str(self.api("GET", f"build/{build}")["state"])
+
+    def wait(self, build: int, *states: str, seconds: float = 60) -> str:
+        wanted = states or ("succeeded", "failed", "canceled", "skipped")
+        wait_until(lambda: self.state(build) in wanted, seconds, f"build {build} {wanted}")
+        return self.state(build)
+
+    def get(self, url: str) -> bytes:
+        reply = self.http.request("GET", url)
+        assert reply.status == 200, (url, reply.status)
+        return reply.data
+
+
+@contextlib.contextmanager
+def running(**options: str) -> Iterator[Farm]:
+    """A started farm in a short temporary directory (unix sockets allow 107 bytes)."""
+    with tempfile.TemporaryDirectory(prefix="farm-", ignore_cleanup_errors=True) as top:
+        farm = Farm(Path(top), **options)
+        try:
+            yield farm.start()
+        finally:
+            farm.close()

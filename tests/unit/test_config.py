@@ -1,0 +1,180 @@
+"""The one table of options: reader, errors and example file agree."""
+
+import dataclasses
+import os
+import platform
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.config import Config, Group, load
+from backend.example import render
+from backend.exceptions import ConfigError
+from backend.options import OPTIONS
+
+EXAMPLE = Path(__file__).parents[2] / "copr-be.conf.example"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "copr-be.conf"
+    path.write_text(text)
+    return path
+
+
+def values(config: Config) -> dict[str, object]:
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name != "path"
+    }
+
+
+def test_example_file_is_the_table() -> None:
+    assert EXAMPLE.read_text() == render(), "run: copr_be.py example-config >copr-be.conf.example"
+
+
+def test_example_file_names_every_option_with_its_help() -> None:
+    text = " ".join(EXAMPLE.read_text().replace("\n#", "").split())
+    for option in OPTIONS:
+        assert f"{option.name} =" in text
+        assert option.help in text
+
+
+def test_example_file_means_the_defaults(tmp_path: Path) -> None:
+    bare = load(write(tmp_path, ""))
+    assert values(load(EXAMPLE)) == values(bare)
+
+
+def test_example_file_without_comment_signs_means_the_defaults_too(tmp_path: Path) -> None:
+    """Each commented default can be uncommented as it stands."""
+    lines = [
+        line[1:] if line.startswith("#") and line[1:2] not in ("", " ") else line
+        for line in EXAMPLE.read_text().splitlines()
+    ]
+    assert values(load(write(tmp_path, "\n".join(lines)))) == values(load(EXAMPLE))
+
+
+def test_table_and_config_have_the_same_fields() -> None:
+    fields = {field.name for field in dataclasses.fields(Config)} - {"path", "groups"}
+    assert fields == {option.attribute for option in OPTIONS if not option.group}
+    grouped = {field.name for field in dataclasses.fields(Group)} - {"id"}
+    assert grouped == {option.attribute for option in OPTIONS if option.group}
+
+
+def test_secrets_are_not_shown() -> None:
+    secret = {option.attribute for option in OPTIONS if option.kind == "secret"}
+    hidden = {field.name for field in dataclasses.fields(Config) if not field.repr}
+    assert secret == hidden
+
+
+def test_group_defaults_come_from_the_machine(tmp_path: Path) -> None:
+    (group,) = load(write(tmp_path, "")).groups
+    assert group == Group(
+        id=0, name="PC", archs=(platform.machine(),), max_workers=os.cpu_count() or 1
+    )
+
+
+def test_groups_are_numbered(tmp_path: Path) -> None:
+    text = (
+        "[backend]\nbuild_groups = 2\ngroup1_name = Big\ngroup1_archs = x86_64, i686\n"
+        "group1_max_workers = 0\n"
+    )
+    assert load(write(tmp_path, text)).groups[1] == Group(
+        id=1, name="Big", archs=("x86_64", "i686"), max_workers=0
+    )
+
+
+def test_overrides_win(tmp_path: Path) -> None:
+    path = write(tmp_path, "[web]\nport = 5001\n")
+    assert load(path, {"web.port": "5002"}).web_port == 5002
+    assert load(path, {"builder.timeout": "5"}).builder_timeout == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[backend]\nmax_worker = 2", "unknown key `max_worker`, perhaps `group0_max_workers`?"),
+        ("[backend]\ngroup0_max_worker = 2", "perhaps `group0_max_workers`?"),
+        ("[backend]\nsleep_time = 2", "perhaps `sleeptime`?"),
+        ("[backend]\nzzz = 2", "unknown key `zzz`: one of "),
+        ("[backends]\nsleeptime = 2", "unknown section [backends], perhaps `backend`?"),
+        ("[backend]\nsleeptime = soon", "sleeptime = soon: a whole number is needed"),
+        ("[backend]\nsleeptime = 0", "must be at least 1"),
+        ("[web]\nport = 65536", "must be at most 65535"),
+        ("[backend]\nsleeptime = 5M", "a whole number is needed"),
+        ("[builder]\nmax_log = lots", "e.g. 512M"),
+        ("[backend]\nexit_on_worker = maybe", "write yes or no"),
+        ("[backend]\ndestdir = results", "give an absolute path"),
+        ("[backend]\nlog_level = loud", "must be one of debug, info, warning, error"),
+        ("[builder]\ntype = docker", "must be one of rpmbuild"),
+        ("[web]\npublic_url = copr.example.org", "write http://HOST or https://HOST"),
+        ("[backend]\nfrontend_base_url = https://copr.example.org", "results_baseurl is empty"),
+        ("[backend]\nsleeptime = 1\nsleeptime = 2", "already exists"),
+        ("sleeptime = 1", "no section headers"),
+        ("[backend", "correct that line"),
+    ],
+)
+def test_errors_are_one_line_with_the_remedy(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "copr-be.conf" in str(caught.value)
+
+
+def test_missing_file_names_the_example(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"does not exist: create it from copr-be\.conf\.example"):
+        load(tmp_path / "none.conf")
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read configuration"):
+        load(tmp_path)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot read configuration"):
+        load(tmp_path / "binary")
+
+
+def test_override_without_section_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"<section>\.<key>"):
+        load(write(tmp_path, ""), {"port": "1"})
+
+
+@given(
+    key=st.text(string.ascii_lowercase + string.digits + "_", min_size=1, max_size=24),
+    value=st.text(string.printable, max_size=40),
+    section=st.sampled_from(["backend", "builder", "web", "other"]),
+)
+def test_any_override_loads_or_is_one_line(
+    tmp_path_factory: pytest.TempPathFactory, section: str, key: str, value: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "empty.conf"
+    path.touch()
+    try:
+        load(path, {f"{section}.{key}": value})
+    except ConfigError as error:
+        assert str(error).splitlines() == [str(error)]
+
+
+@given(option=st.sampled_from([o for o in OPTIONS if not o.group]), value=st.text(max_size=30))
+def test_any_value_loads_or_is_refused_as_a_config_error(
+    tmp_path_factory: pytest.TempPathFactory, option: object, value: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "empty.conf"
+    path.touch()
+    try:
+        load(path, {f"{option.section}.{option.name}": value})  # type: ignore[attr-defined]
+    except ConfigError as error:
+        assert option.name in str(error)  # type: ignore[attr-defined]
+
+
+@given(number=st.integers(1024, 10**6), unit=st.sampled_from(["", "K", "M", "g", "KiB", "MB"]))
+def test_sizes_have_units(tmp_path_factory: pytest.TempPathFactory, number: int, unit: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "empty.conf"
+    path.touch()
+    factor = 1024 ** " KMG".index((unit.upper() or " ")[0])
+    config = load(path, {"builder.max_download": f"{number}{unit}"})
+    assert config.builder_max_download == number * factor

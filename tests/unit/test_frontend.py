@@ -1,0 +1,143 @@
+"""The protocol client against a server that answers what the test wants."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.constants import Source
+from backend.exceptions import BuildError, FrontendError, FrontendRefused
+from backend.frontend import Frontend
+from backend.job import SourceTask
+from backend.sources import download, source_url
+
+
+class Server(ThreadingHTTPServer):
+    status = 200
+    body = b"[]"
+    version = "9"
+    seen: list[tuple[str, str, str, bytes]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        seen = (self.command, self.path, self.headers.get("Authorization", ""))
+        self.server.seen.append((*seen, self.rfile.read(length)))
+        self.send_response(self.server.status)
+        if self.server.version:
+            self.send_header("Copr-FE-BE-API-Version", self.server.version)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    do_GET = do_POST = _answer  # noqa: N815
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.seen = []
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def frontend(server: Server) -> Iterator[Frontend]:
+    client = Frontend(f"http://127.0.0.1:{server.server_port}/", "pw", timeout=5)
+    with contextlib.closing(client):
+        yield client
+
+
+def test_posts_carry_the_password_and_json(server: Server, frontend: Frontend) -> None:
+    server.body = b'{"can_start": true}'
+    assert frontend.starting({"build_id": 1})
+    method, path, auth, body = server.seen[0]
+    assert (method, path) == ("POST", "/backend/starting_build/")
+    assert auth == "Basic dXNlcjpwdw=="
+    assert json.loads(body) == {"build_id": 1}
+
+
+def test_a_bad_record_costs_only_itself(server: Server, frontend: Frontend) -> None:
+    good = {"task_id": "1", "build_id": 1, "project_owner": "jdoe"}
+    server.body = json.dumps([good, {**good, "build_id": "x"}, 7]).encode()
+    tasks, problems = frontend.pending()
+    assert [task.task_id for task in tasks] == ["1"]
+    assert len(problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "version", "body", "error", "words"),
+    [
+        (500, "9", b"x", FrontendError, "answered 500"),
+        (408, "9", b"x", FrontendError, "answered 408"),
+        (401, "9", b"x", FrontendRefused, "frontend_auth"),
+        (404, "9", b"x", FrontendRefused, "404"),
+        (200, "", b"[]", FrontendError, "protocol unknown"),
+        (200, "8", b"[]", FrontendError, "protocol 8"),
+        (200, "9", b"<html>", FrontendError, "no JSON"),
+        (200, "9", b"{}", FrontendError, "no list"),
+    ],
+)
+def test_bad_answers_are_one_clear_error(
+    server: Server, frontend: Frontend, status: int, version: str, body: bytes,
+    error: type[Exception], words: str,
+) -> None:  # fmt: skip
+    server.status, server.version, server.body = status, version, body
+    with pytest.raises(error, match=words):
+        frontend.pending()
+
+
+def test_nobody_there() -> None:
+    client = Frontend("http://127.0.0.1:9", "pw", timeout=2)
+    with contextlib.closing(client), pytest.raises(FrontendError, match="refused"):
+        client.pending()
+
+
+def source(url: object, kind: int = 1) -> SourceTask:
+    return SourceTask(
+        task_id="1", build_id=1, owner="j", project="p", dirname="p",
+        source_type=Source(kind), source={"url": url},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("url", [None, 7, "ftp://x/a.src.rpm", "http://x/a.rpm", "file:///etc/x"])
+def test_addresses_that_are_no_source_packages(url: object) -> None:
+    with pytest.raises(BuildError):
+        source_url(source(url))
+
+
+def test_unsupported_source_types_are_named() -> None:
+    with pytest.raises(BuildError, match="scm"):
+        source_url(source("http://x/a.src.rpm", 8))
+
+
+def test_download_and_its_limit(server: Server, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{server.server_port}/a.src.rpm"
+    server.body = b"x" * 1000
+    download(url, tmp_path / "a", 1000)
+    assert (tmp_path / "a").read_bytes() == server.body
+    with pytest.raises(BuildError, match="larger than 999"):
+        download(url, tmp_path / "b", 999)
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, BuildError), (503, FrontendError)])
+def test_download_refused(
+    server: Server, tmp_path: Path, status: int, error: type[Exception]
+) -> None:
+    server.status = status
+    with pytest.raises(error, match=str(status)):
+        download(f"http://127.0.0.1:{server.server_port}/a.src.rpm", tmp_path / "a", 10)
