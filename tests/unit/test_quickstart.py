@@ -144,16 +144,19 @@ def test_any_other_early_end_is_a_failure(tmp_path: Path, end: str) -> None:
 
 
 def test_daemon_that_dies_later_is_noticed_at_once(tmp_path: Path) -> None:
-    with daemon(tmp_path, "tell('READY=1'); sys.exit('out of disk')") as child:
-        with pytest.raises(DaemonEnded, match="out of disk"):
+    def serve() -> None:
+        with daemon(tmp_path, "tell('READY=1'); sys.exit('out of disk')") as child:
             child.wait_ready(30, print)
             child.wait_end()
 
+    with pytest.raises(DaemonEnded, match="out of disk"):
+        serve()
+
 
 def test_readiness_has_a_limit(tmp_path: Path) -> None:
-    with daemon(tmp_path, "signal.pause()") as child:
-        with pytest.raises(CoprBackendError, match="not get ready within"):
-            child.wait_ready(0.05, print)
+    late = pytest.raises(CoprBackendError, match="not get ready within")
+    with daemon(tmp_path, "signal.pause()") as child, late:
+        child.wait_ready(0.05, print)
 
 
 def test_signal_ends_the_wait_and_term_reaches_the_daemon(tmp_path: Path) -> None:
