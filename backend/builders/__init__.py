@@ -110,6 +110,13 @@ class Builder(Protocol):
         and passes on Canceled and Stopped after everything of the build has been killed.
         """
 
+    def cleanup(self, workdir: Path, slot: int) -> None:
+        """Remove `workdir` with whatever `inspect` or `build` left there.
+
+        Trees that only the build's user may read, or that are too deep for Python, are
+        removed by that user. Raises InfrastructureError if something remains.
+        """
+
 
 def registry() -> Mapping[str, str]:
     """Name in `[builder] type` → where its class is, imported only when it is used."""

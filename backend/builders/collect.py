@@ -42,7 +42,7 @@ def take(results: int, out: Path) -> tuple[str, ...]:
 
 def _check(directory: int, name: str) -> None:
     if not SAFE_NAME.fullmatch(name) or len(name) > 250:
-        raise BuildError(f"refused result {ascii(name)}: no usual name of an RPM file")
+        raise BuildError(f"refused result {name!a}: no usual name of an RPM file")
     info = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if not stat.S_ISREG(info.st_mode):
         raise BuildError(f"refused result {name}: not a regular file")

@@ -1,6 +1,5 @@
 """Reads RPM headers inside the sandbox: rpm itself parses them, out of our reach."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +30,8 @@ tags=$(rpm -qp --nosignature --nodigest --qf "$1" "$f" 2>/dev/null && echo .) ||
 rpm -K --nosignature "$f" >/dev/null 2>&1 || { echo DAMAGED; exit; }
 spec=$(rpm -qp --nosignature --qf '[%{FILEFLAGS:fflags} %{BASENAMES}\n]' "$f" |
   sed -n 's/^[^ ]*s[^ ]* //p' | head -n 1)
-[ "$spec" ] || spec=$(rpm -qp --nosignature --qf '[%{BASENAMES}\n]' "$f" | grep '\.spec$' | head -n 1)
+[ "$spec" ] || spec=$(rpm -qp --nosignature --qf '[%{BASENAMES}\n]' "$f" |
+  grep '\.spec$' | head -n 1)
 printf 'OK\n%s\n%s\n' "${tags%.}$spec" .
 [ "$spec" ] || exit 0
 rpm2cpio "$f" | cpio --quiet -i --to-stdout -- "$spec" "./$spec" 2>/dev/null
@@ -50,9 +50,7 @@ def inspect(sandbox: Sandbox, area: Area, srpm: Path) -> tuple[SourceInfo, bool]
     """What the copy `in.src.rpm` in the area says of itself, and whether it is a nosrc package."""
     binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm"]
     with sandbox.command(area, ["/bin/sh", "-c", _INSPECT, "sh", _TAGS], binds=binds) as command:
-        result = run(
-            command.argv, timeout=TIMEOUT, pass_fds=command.fds, limit=MAX_SPEC + 1024**2
-        )
+        result = run(command.argv, timeout=TIMEOUT, pass_fds=command.fds, limit=MAX_SPEC + 1024**2)
     word, _, rest = result.stdout.partition(b"\n")
     if word in (b"BAD", b"DAMAGED"):
         raise BuildError(_complaint(srpm, (area.path / "in.src.rpm")))
@@ -72,7 +70,7 @@ def _source(srpm: Path, fields: list[str], spec: bytes) -> SourceInfo:
     if not spec_name:
         raise BuildError(f"{srpm.name} has no spec file inside: make it again with rpmbuild -bs")
     if not _SPEC_NAME.fullmatch(spec_name):
-        raise BuildError(f"{srpm.name}: refused spec file name {ascii(spec_name)}")
+        raise BuildError(f"{srpm.name}: refused spec file name {spec_name!a}")
     if not spec:
         raise BuildError(f"{srpm.name} is damaged, {spec_name} cannot be read: upload it again")
     return SourceInfo(
@@ -91,7 +89,7 @@ def _complaint(srpm: Path, copy: Path) -> str:
     if lead != LEAD:
         return f"{srpm.name} is not an RPM package: a source RPM (.src.rpm) is needed"
     return (
-        f"{srpm.name} is damaged or truncated ({os.stat(copy).st_size} bytes):"
+        f"{srpm.name} is damaged or truncated ({copy.stat().st_size} bytes):"
         " upload or fetch it again"
     )
 
@@ -122,7 +120,7 @@ def _shell_order(names: tuple[str, ...]) -> list[str]:
 def _package(name: str, fields: list[str]) -> Package:
     for field in (fields[0], fields[2], fields[3], fields[4]):
         if not _FIELD.fullmatch(field):
-            raise BuildError(f"{ascii(name)}: refused name, version or release {ascii(field)}")
+            raise BuildError(f"{name!a}: refused name, version or release {field!a}")
     epoch = fields[1]
     return Package(
         name=fields[0],

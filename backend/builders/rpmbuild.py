@@ -4,8 +4,8 @@ import contextlib
 import os
 import platform
 import shutil
-import subprocess  # noqa: TID251  (constants only)
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from backend import chroot as chroots
@@ -19,7 +19,10 @@ from backend.process import Child, find, run
 
 TOOLS = ("bwrap", "prlimit", "setpriv", "unshare", "rpm", "rpmbuild", "rpm2cpio", "cpio")
 CLEANUP_TIMEOUT = 600
-_CLEAN = "cd /area && for d in *; do chmod -R u+rwX -- $d/ 2>/dev/null; find $d/ -mindepth 1 -delete; done; :"
+_CLEAN = """
+cd /area || exit 1
+for d in *; do chmod -R u+rwX -- "$d/" 2>/dev/null; find "$d/" -mindepth 1 -delete; done
+"""
 
 
 class RpmbuildBuilder:
@@ -93,9 +96,7 @@ class RpmbuildBuilder:
                 with headers.build_command(
                     self._sandbox, area, _options(request), net=request.enable_net
                 ) as command:
-                    child = Child(
-                        command.argv, stdout=write, stderr=subprocess.STDOUT, pass_fds=command.fds
-                    )
+                    child = Child(command.argv, stdout=write, pass_fds=command.fds)
             finally:
                 os.close(write)
             with child:
@@ -103,7 +104,9 @@ class RpmbuildBuilder:
         finally:
             os.close(pipe)
         if not log.head.startswith(headers.STARTED):
-            raise InfrastructureError(f"the sandbox did not start: {decisive_line(bytes(log.tail))}")
+            raise InfrastructureError(
+                f"the sandbox did not start: {decisive_line(bytes(log.tail))}"
+            )
         if code:
             raise BuildError(_reason(bytes(log.tail), code))
 
@@ -151,7 +154,7 @@ def _area(config: Config, srpm: Path, workdir: Path, slot: int) -> Area:
 
 
 @contextlib.contextmanager
-def _our_fault() -> "contextlib._GeneratorContextManager[None]":
+def _our_fault() -> Iterator[None]:
     try:
         yield
     except (OSError, ToolError) as error:

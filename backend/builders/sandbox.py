@@ -22,25 +22,24 @@ INNER_ID = 1000
 HOME = "/builddir"
 
 #: Entries of /etc that tools need and that hold no secrets; glob patterns.
-ETC = (
-    "alternatives bash.bashrc bash.bashrc.d bindresvport.blacklist ca-certificates*"
-    " crypto-policies debian_version dictionaries-common emacs ethertypes fedora-release"
-    " fonts gai.conf ghc groff gtk-2.0 gtk-3.0 host.conf init.d inputrc java java-* jvm*"
-    " ld.so.cache ld.so.conf ld.so.conf.d locale.alias locale.conf locale.gen localtime"
-    " login.defs lsb-release lynx magic magic.mime man_db.conf manpath.config maven"
-    " mime.types mke2fs.conf netconfig networks ocamlfind.conf os-release papersize perl"
-    " php pki/ca-trust pki/tls/certs pki/tls/cert.pem profile profile.d protocols python*"
-    " R redhat-release rpc rpm rpmlint sgml shells services skel ssl/certs ssl/openssl.cnf"
-    " system-release terminfo texmf timezone xattr.conf xml X11 xdg ImageMagick-*"
-).split()
+ETC = """
+alternatives bash.bashrc bash.bashrc.d bindresvport.blacklist ca-certificates* crypto-policies
+debian_version dictionaries-common emacs ethertypes fedora-release fonts gai.conf ghc groff
+gtk-2.0 gtk-3.0 host.conf ImageMagick-* init.d inputrc java java-* jvm* ld.so.cache ld.so.conf
+ld.so.conf.d locale.alias locale.conf locale.gen localtime login.defs lsb-release lynx magic
+magic.mime man_db.conf manpath.config maven mime.types mke2fs.conf netconfig networks
+ocamlfind.conf os-release papersize perl php pki/ca-trust pki/tls/cert.pem pki/tls/certs profile
+profile.d protocols python* R redhat-release rpc rpm rpmlint services sgml shells skel ssl/certs
+ssl/openssl.cnf system-release terminfo texmf timezone X11 xattr.conf xdg xml
+"""
 
 #: State of installed tools, not secret: TeX formats, XML catalogs, the package list.
-STATE = (
-    "/var/lib/dpkg /var/lib/ghc /var/lib/sgml-base /var/lib/texmf /var/lib/xml-core"
-    " /var/cache/fontconfig /var/cache/ldconfig /sys/devices/system/cpu"
-).split()
+STATE = """
+/sys/devices/system/cpu /var/cache/fontconfig /var/cache/ldconfig /var/lib/dpkg /var/lib/ghc
+/var/lib/sgml-base /var/lib/texmf /var/lib/xml-core
+"""
 
-EMPTY = "/boot /home /media /mnt /opt /root /srv /var/cache /var/lib /var/log /var/spool".split()
+EMPTY = "/boot /home /media /mnt /opt /root /srv /var/cache /var/lib /var/log /var/spool"
 
 NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 
@@ -144,18 +143,16 @@ class Sandbox:
         argv = [find("prlimit")]
         for name, (number, limit) in wanted.items():
             hard = resource.getrlimit(number)[1]
-            limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-            soft = min(limit, 4096) if name == "nofile" else limit
-            argv.append(f"--{name}={soft}:{limit}")
+            most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+            soft = min(most, 4096) if name == "nofile" else most
+            argv.append(f"--{name}={soft}:{most}")
         return [*argv, "--"]
 
 
 def environment() -> Mapping[str, str]:
     """The environment inside."""
-    return {
-        **CLEAN_ENV,
-        **{"HOME": HOME, "USER": "builder", "LOGNAME": "builder", "SHELL": "/bin/bash"},
-    }
+    own = {"HOME": HOME, "USER": "builder", "LOGNAME": "builder", "SHELL": "/bin/bash"}
+    return {**CLEAN_ENV, **own}
 
 
 def _mount_point() -> str:
@@ -178,7 +175,7 @@ def _as_user(area: Area, place: str) -> list[str]:
 
 
 def _isolation(net: bool) -> list[str]:
-    flags = "user pid ipc uts cgroup-try".split() + ([] if net else ["net"])
+    flags = ["user", "pid", "ipc", "uts", "cgroup-try", *([] if net else ["net"])]
     options = [f"--unshare-{flag}" for flag in flags]
     options += ["--uid", str(INNER_ID), "--gid", str(INNER_ID), "--hostname", "builder"]
     options += ["--die-with-parent", "--new-session", "--clearenv"]
@@ -189,15 +186,15 @@ def _isolation(net: bool) -> list[str]:
 
 def _system() -> list[str]:
     options = ["--ro-bind", "/usr", "/usr"]
-    for path in sorted(Path("/").glob("lib*")) + [Path("/bin"), Path("/sbin")]:
+    for path in [*sorted(Path("/").glob("lib*")), Path("/bin"), Path("/sbin")]:
         if path.is_symlink():
             options += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             options += ["--ro-bind", str(path), str(path)]
     options += ["--proc", "/proc", "--dev", "/dev", "--size", str(1024**3), "--tmpfs", "/dev/shm"]  # noqa: S108
-    for path_text in EMPTY:
+    for path_text in EMPTY.split():
         options += ["--dir", path_text]
-    for path_text in STATE:
+    for path_text in STATE.split():
         options += ["--ro-bind-try", path_text, path_text]
     options += ["--size", str(64 * 1024**2), "--tmpfs", "/run", "--symlink", "../run", "/var/run"]
     options += ["--dir", "/run/lock", "--symlink", "../run/lock", "/var/lock"]
@@ -207,9 +204,9 @@ def _system() -> list[str]:
 
 def _etc(fds: list[int], net: bool) -> list[str]:
     options: list[str] = []
-    for pattern in ETC:
+    for pattern in ETC.split():
         for path in sorted(Path("/etc").glob(pattern)):
-            target = os.readlink(path) if path.is_symlink() else ""
+            target = str(path.readlink()) if path.is_symlink() else ""
             if "/usr/" in target or target.startswith("../usr"):
                 options += ["--symlink", target, str(path)]
             elif path.exists():

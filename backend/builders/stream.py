@@ -29,7 +29,9 @@ class Log:
         data = data[: max(0, self.limit - self.size + 1)]
         if data:
             self.size += len(data)
-            self.head = (self.head + data[: 256 - len(self.head)]) if len(self.head) < 256 else self.head
+            self.head = (
+                (self.head + data[: 256 - len(self.head)]) if len(self.head) < 256 else self.head
+            )
             self.tail = (self.tail + data)[-_KEEP:]
             self.monitor.output(data)
 
@@ -66,7 +68,7 @@ def _loop(child: Child, pipe: int, log: Log, request: BuildRequest) -> None:
     while True:
         now = time.monotonic()
         until = min(start + request.timeout, last + request.stall_timeout, checked + CHECK_EVERY)
-        ready, _, _ = select.select([pipe, child, wakeup], [], [], max(0.0, until - now))
+        ready, _, _ = select.select([pipe, child.fileno(), wakeup], [], [], max(0.0, until - now))
         now = time.monotonic()
         if wakeup in ready or now - checked >= CHECK_EVERY:
             checked = now
@@ -76,7 +78,7 @@ def _loop(child: Child, pipe: int, log: Log, request: BuildRequest) -> None:
             data = os.read(pipe, _KEEP)
             log.write(data)
             last = now
-        if child in ready:
+        if child.fileno() in ready:
             return
         _check_limits(log, request, now - start, now - last)
 
@@ -87,9 +89,7 @@ def _check_limits(log: Log, request: BuildRequest, total: float, silent: float) 
     if total >= request.timeout:
         raise BuildError(f"build ended: it took longer than {request.timeout} s (timeout)")
     if silent >= request.stall_timeout:
-        raise BuildError(
-            f"build ended: no output for {request.stall_timeout} s (stall_timeout)"
-        )
+        raise BuildError(f"build ended: no output for {request.stall_timeout} s (stall_timeout)")
 
 
 def _check_disk(request: BuildRequest) -> None:
