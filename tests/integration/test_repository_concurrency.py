@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,13 +22,28 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     return build_packages(tmp_path_factory.mktemp("rpms"))
 
 
+def read_until(stop: threading.Event, repo: Path) -> tuple[int, int]:
+    """Read the repository again and again; returns the number of reads and of states seen."""
+    reads, states, last = 0, 0, b""
+    while not stop.is_set():
+        content = (repo / "repodata/repomd.xml").read_bytes()
+        states += content != last
+        last = content
+        for href in references(content).values():
+            if not (repo / href).exists():
+                # Two publishes later is too late; while it is live it must be complete.
+                assert (repo / "repodata/repomd.xml").read_bytes() != content, href
+        reads += 1
+    return reads, states
+
+
 def test_readers_never_see_half_a_state(tmp_path: Path, packages: dict[str, list[Path]]) -> None:
     """What a repomd.xml refers to is there while that repomd.xml is the live one, or the last."""
     repo = tmp_path
     result = add(repo, "00000001-hello", packages["hello"])
     publish(repo)
     rounds = 40
-    stop = False
+    stop = threading.Event()
 
     def writer() -> None:
         for number in range(rounds):
@@ -38,25 +54,12 @@ def test_readers_never_see_half_a_state(tmp_path: Path, packages: dict[str, list
             add(repo, f"1{number:07}-w", packages["world"][:1])
             publish(repo)
 
-    def reader() -> tuple[int, int]:
-        reads, states, last = 0, 0, b""
-        while not stop:
-            content = (repo / "repodata/repomd.xml").read_bytes()
-            states += content != last
-            last = content
-            for href in references(content).values():
-                if not (repo / href).exists():
-                    # Two publishes later is too late; while it is live it must be complete.
-                    assert (repo / "repodata/repomd.xml").read_bytes() != content, href
-            reads += 1
-        return reads, states
-
     with ThreadPoolExecutor(3) as pool:
-        readers = [pool.submit(reader) for _ in range(2)]
+        readers = [pool.submit(read_until, stop, repo) for _ in range(2)]
         try:
             pool.submit(writer).result(60)
         finally:
-            stop = True
+            stop.set()
         for reads, states in (future.result(10) for future in readers):
             assert reads >= rounds
             assert states > rounds / 2
