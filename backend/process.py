@@ -106,30 +106,38 @@ class Child:
         return self._pidfd
 
     def poll(self) -> int | None:
-        """Exit code, or None while it runs. Never blocks."""
-        return self._popen.poll()
+        """Exit code, or None while it runs. Never blocks.
+
+        It stays unreaped until it is killed or closed: so its number, which is also that of
+        its process group, cannot pass to a stranger while we may still send signals to it.
+        """
+        if self._popen.returncode is not None:
+            return self._popen.returncode
+        ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def wait(self, timeout: float) -> int | None:
         """Exit code, or None if it still runs after `timeout` seconds."""
-        if self._popen.poll() is None:
+        if self.poll() is None:
             select.select([self._pidfd], [], [], max(0.0, timeout))
-        return self._popen.poll()
+        return self.poll()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the program and everything in its process group."""
-        if self._popen.poll() is None:
+        """Send a signal to what is left of the program's process group."""
+        if self._popen.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
     def stop(self, grace: float) -> int:
         """TERM, up to `grace` seconds of patience, KILL; returns the exit code."""
         self.signal(signal.SIGTERM)
-        if self.wait(grace) is None:
-            self.signal(signal.SIGKILL)
-        return self._popen.wait()
+        self.wait(grace)
+        return self.kill()
 
     def kill(self) -> int:
-        """KILL the whole group at once and reap it; returns the exit code."""
+        """KILL the whole group, also what a program that ended left in it, and reap it."""
         self.signal(signal.SIGKILL)
         return self._popen.wait()
 

@@ -199,3 +199,10 @@ def test_a_process_name_with_parentheses_is_parsed(tmp_path: Path) -> None:
         found = ProcessId.of(child.pid)
         assert found is not None
         assert found.alive
+
+
+def test_what_a_program_leaves_in_its_group_is_killed_too(tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    with pytest.raises(ToolError, match="did not end"):
+        run(["/bin/sh", "-c", f"sleep 600 & echo $! > {pidfile}"], timeout=0.5)
+    wait_until(lambda: ProcessId.of(int(pidfile.read_text())) is None, 10)
