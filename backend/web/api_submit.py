@@ -1,0 +1,145 @@
+"""API v3: submitting builds."""
+
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from backend.constants import Source, Status
+from backend.web import housekeeping, names
+from backend.web.errors import ApiError
+from backend.web.models import Build, BuildChroot, Project, User
+from backend.web.queries import get_project
+from backend.web.request import Ctx, CurrentUser, JsonObject
+from backend.web.shapes import build_json, page
+from backend.web.states import now
+from backend.web.store import Context
+from backend.web.upload import Upload
+
+router = APIRouter(prefix="/api_3")
+_SUFFIXES = (".src.rpm", ".nosrc.rpm", ".spec")
+_DEFAULT_TIMEOUT = 18000
+
+
+def _target(session: Session, user: User, body: dict[str, Any]) -> tuple[Project, dict[str, Any]]:
+    """The project to build in, and the columns of the Build that the options stand for."""
+    owner, name = body.get("ownername"), body.get("projectname")
+    if not isinstance(owner, str) or not isinstance(name, str):
+        raise ApiError(400, "Missing argument ownername or projectname")
+    project = get_project(session, owner, name)
+    if project.owner != user.name:
+        raise ApiError(
+            403, f"User {user.name} is not allowed to build in the copr: {project.full_name}"
+        )
+    where = f" in {project.full_name}"
+    chroots = names.chroots(body.get("chroots"), project.chroots, where) or []
+    excluded = names.chroots(body.get("exclude_chroots"), project.chroots, where) or []
+    settings = project.settings
+    net, isolation = body.get("enable_net"), body.get("isolation")
+    if isolation in (None, "unchanged"):
+        isolation = settings.get("isolation", "default")
+    if isolation not in ("default", "simple", "nspawn"):
+        raise ApiError(400, "isolation: must be default, simple or nspawn")
+    return project, {
+        "dirname": names.dirname(body.get("project_dirname"), project.name),
+        "timeout": names.number(body, "timeout", _DEFAULT_TIMEOUT, 0, 7 * 24 * 3600)
+        or _DEFAULT_TIMEOUT,
+        "background": body.get("background") is True,
+        "enable_net": settings.get("enable_net", False) if net is None else net is True,
+        "isolation": isolation,
+        "excluded": excluded,
+        "chroots": [
+            BuildChroot(name=chroot, status=int(Status.WAITING), packages=[])
+            for chroot in chroots
+            if chroot not in excluded
+        ],
+    }
+
+
+def _add(session: Session, user: User, body: dict[str, Any], source: dict[str, Any]) -> Build:
+    project, columns = _target(session, user, body)
+    kind = Source.UPLOAD if "tmp" in source else Source.LINK
+    build = Build(
+        project=project,
+        submitter=user.name,
+        source_type=int(kind),
+        source=source,
+        submitted_on=now(),
+        **columns,
+    )
+    session.add(build)
+    session.flush()
+    return build
+
+
+@router.post("/build/check-before-build")
+def check_before_build(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
+    """Would such a build be accepted?"""
+    with ctx.reading() as session:
+        _target(session, user, body)
+    return JSONResponse({"message": "It should be safe to submit a build like this"})
+
+
+def _urls(body: dict[str, Any]) -> list[str]:
+    urls = names.strings(body.get("pkgs"), "pkgs")
+    if not urls:
+        raise ApiError(400, "pkgs: This field is required.")
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https", "ftp") and parts.hostname
+        except ValueError:
+            good = None
+        if not good or not url.isprintable() or " " in url or not url.endswith(_SUFFIXES):
+            raise ApiError(
+                400,
+                "pkgs: URLs must be http, https or ftp and end with .src.rpm, .nosrc.rpm or"
+                f" .spec: {url[:200]!r} does not",
+            )
+    return urls
+
+
+@router.post("/build/create/url")
+def create_url(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
+    """One build for each URL."""
+    urls = _urls(body)
+    with ctx.writing() as session:
+        builds = [_add(session, user, body, {"url": url}) for url in urls]
+        reply = page([build_json(ctx, build) for build in builds], None, None)
+        reply["meta"] |= {"order": None, "order_type": None}
+    ctx.wake("new")
+    return JSONResponse(reply)
+
+
+async def _received(
+    request: Request, ctx: Ctx, _user: CurrentUser
+) -> tuple[Upload, dict[str, Any]]:
+    upload = Upload(housekeeping.uploads(ctx), ctx.config.web_max_upload)
+    return upload, await upload.receive(request)
+
+
+@router.post("/build/create/upload")
+async def create_upload(
+    ctx: Ctx,
+    user: CurrentUser,
+    received: Annotated[tuple[Upload, dict[str, Any]], Depends(_received)],
+) -> Response:
+    """A build of an uploaded source package."""
+    upload, body = received
+    try:
+        reply = await run_in_threadpool(_store, ctx, user, body, upload)
+    except BaseException:
+        await run_in_threadpool(upload.discard)
+        raise
+    return JSONResponse(reply)
+
+
+def _store(ctx: Context, user: User, body: dict[str, Any], upload: Upload) -> dict[str, Any]:
+    with ctx.writing() as session:
+        build = _add(session, user, body, {"tmp": upload.token, "pkg": upload.name})
+        reply = build_json(ctx, build)
+    ctx.wake("new")
+    return reply

@@ -1,0 +1,80 @@
+"""Puts the embedded frontend together."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.config import Config
+from backend.constants import API_VERSION, API_VERSION_HEADER
+from backend.web import (
+    api_builds,
+    api_projects,
+    api_submit,
+    backend_api,
+    errors,
+    pages,
+    results,
+)
+from backend.web.models import Base
+from backend.web.render import HERE
+from backend.web.store import Context, database_url, make_engine
+
+
+class Door:
+    """Makes the final slash of API paths optional, and adds the protocol's version header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not path.startswith(("/backend/", "/api_3/")):
+            await self._app(scope, receive, send)
+            return
+        scope = {**scope, "path": path.rstrip("/")}
+        if path.startswith("/api_3/"):
+            await self._app(scope, receive, send)
+            return
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[API_VERSION_HEADER] = str(API_VERSION)
+            await send(message)
+
+        await self._app(scope, receive, stamped)
+
+
+def create_app(
+    config: Config, *, password: str, chroots: tuple[str, ...], wake: Callable[[str], None]
+) -> FastAPI:
+    """The whole frontend as an ASGI application.
+
+    `password` is what the backend must send to `/backend/`. `chroots` can be built for.
+    `wake("new")` and `wake("cancel")` are called, from any thread, after new work or a cancel
+    is in the database.
+    """
+    engine = make_engine(database_url(config))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        Base.metadata.create_all(engine)
+        yield
+        engine.dispose()
+
+    app = FastAPI(
+        lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.context = Context(
+        config=config, password=password, chroots=chroots, wake=wake, engine=engine
+    )
+    errors.install(app)
+    app.add_middleware(Door)
+    for part in (backend_api, api_submit, api_builds, api_projects, results, pages):
+        app.include_router(part.router)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    return app

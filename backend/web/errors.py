@@ -1,0 +1,73 @@
+"""Errors that requests end with, in the envelope of whoever asked."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from backend.web.render import render
+
+
+class ApiError(Exception):
+    """The request is refused with this HTTP status and this text."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+def envelope(request: Request, status: int, text: str) -> Response:
+    """`text` as JSON for programs, as a page for people."""
+    path = request.url.path
+    if path.startswith("/api_3"):
+        body = {"error": text}
+        return JSONResponse({"output": "notok", **body} if status == 401 else body, status)
+    if path.startswith("/backend"):
+        if status == 401:
+            return HTMLResponse(text, status)
+        return JSONResponse({"msg": text}, status)
+    return HTMLResponse(render("error.html", status=status, text=text), status)
+
+
+def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return envelope(request, error.status, error.text)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = str(error.detail)
+    if error.status_code == 404:
+        api = request.url.path.startswith("/api_3")
+        text = "Such API endpoint doesn't exist" if api else "There is nothing at this address."
+    elif error.status_code == 405:
+        text = f"{request.method} is not possible here"
+    reply = envelope(request, error.status_code, text)
+    if error.headers:
+        reply.headers.update(error.headers)
+    return reply
+
+
+def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    lines = []
+    for problem in error.errors():
+        name = problem["loc"][-1] if problem["loc"] else "request"
+        missing = problem["type"] == "missing"
+        lines.append(f"Missing argument {name}" if missing else f"{name}: {problem['msg']}")
+    if request.url.path.startswith(("/api_3", "/backend")):
+        return envelope(request, 400, "\n".join(lines))
+    return envelope(request, 404, "There is nothing at this address.")
+
+
+def _crash(request: Request, _error: Exception) -> Response:
+    return envelope(request, 500, "The frontend failed; its log tells why. Try again later.")
+
+
+def install(app: FastAPI) -> None:
+    """Have `app` answer every error in its envelope."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(Exception, _crash)

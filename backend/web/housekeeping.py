@@ -1,0 +1,64 @@
+"""Removes what deleted projects, builds and finished uploads leave on disk."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from backend.constants import Source, Status
+from backend.layout import SUCCESS
+from backend.web.models import Build, Project
+from backend.web.store import Context
+
+_log = logging.getLogger(__name__)
+
+
+def uploads(ctx: Context) -> Path:
+    """Directory of the uploaded source packages."""
+    return ctx.config.statedir / "uploads"
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory tree; a symbolic link is removed itself, never followed."""
+    try:
+        if path.is_symlink():
+            path.unlink()
+        elif path.is_dir():
+            shutil.rmtree(path)
+    except OSError as error:
+        _log.error("cannot remove %s: %s; remove it by hand", path, error)
+
+
+def forget_upload(ctx: Context, build: Build) -> None:
+    """Remove the uploaded source package of a build."""
+    if build.source_type == Source.UPLOAD:
+        _remove(uploads(ctx) / Path(build.source["tmp"]).name)
+
+
+def remove_project(ctx: Context, project: Project) -> None:
+    """Remove the results of a project and of its side directories `name:*`."""
+    owner = ctx.config.destdir / project.owner
+    if owner.is_symlink() or not owner.is_dir():
+        return
+    for entry in owner.iterdir():
+        if entry.name == project.name or entry.name.startswith(f"{project.name}:"):
+            _remove(entry)
+
+
+def remove_build(ctx: Context, build: Build) -> None:
+    """Remove a build's results.
+
+    RPMs that the repository's metadata still lists must stay readable: such a directory only
+    loses its mark of success, so that the next publishing drops it from the repository.
+    """
+    forget_upload(ctx, build)
+    project = ctx.config.destdir / build.project.owner / build.dirname
+    if build.result_dir:
+        _remove(project / "srpm-builds" / Path(build.result_dir).name)
+    for chroot in build.chroots:
+        if not chroot.result_dir:
+            continue
+        directory = project / chroot.name / Path(chroot.result_dir).name
+        if chroot.status == Status.SUCCEEDED and not directory.is_symlink():
+            (directory / SUCCESS).unlink(missing_ok=True)
+        else:
+            _remove(directory)

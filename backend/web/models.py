@@ -1,0 +1,118 @@
+"""Tables of the embedded frontend."""
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, Text, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from backend.constants import Status
+
+
+class Base(DeclarativeBase):
+    """Parent of all tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012  (SQLAlchemy's)
+
+
+class User(Base):
+    """Someone who may submit; the token itself is never stored."""
+
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    login: Mapped[str] = mapped_column(unique=True)
+    token_hash: Mapped[str]
+
+
+class Project(Base):
+    """A project; a deleted one stays as a row, its name is free again."""
+
+    __tablename__ = "project"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(Text, default="")
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    chroots: Mapped[list[Any]] = mapped_column(default=list)
+    created_on: Mapped[int]
+    deleted_on: Mapped[int | None]
+    __table_args__ = (
+        Index(
+            "project_name",
+            "owner",
+            "name",
+            unique=True,
+            sqlite_where=text("deleted_on IS NULL"),
+            postgresql_where=text("deleted_on IS NULL"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    @property
+    def full_name(self) -> str:
+        """`owner/name`."""
+        return f"{self.owner}/{self.name}"
+
+
+class Package(Base):
+    """A package name known in a project."""
+
+    __tablename__ = "package"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    name: Mapped[str]
+    __table_args__ = (Index("package_name", "project_id", "name", unique=True),)
+
+
+class Build(Base):
+    """One submission: its source build, and one BuildChroot for each chroot."""
+
+    __tablename__ = "build"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    dirname: Mapped[str]
+    submitter: Mapped[str]
+    source_type: Mapped[int]
+    source: Mapped[dict[str, Any]]
+    source_status: Mapped[int] = mapped_column(default=int(Status.PENDING), index=True)
+    canceled: Mapped[bool] = mapped_column(default=False)
+    background: Mapped[bool] = mapped_column(default=False)
+    timeout: Mapped[int]
+    enable_net: Mapped[bool] = mapped_column(default=False)
+    isolation: Mapped[str] = mapped_column(default="default")
+    excluded: Mapped[list[Any]] = mapped_column(default=list)
+    pkg_name: Mapped[str | None]
+    pkg_version: Mapped[str | None]
+    srpm_url: Mapped[str | None]
+    result_dir: Mapped[str | None]
+    submitted_on: Mapped[int]
+    started_on: Mapped[int | None]
+    ended_on: Mapped[int | None]
+    failure: Mapped[str | None]
+    project: Mapped[Project] = relationship(lazy="joined", innerjoin=True)
+    chroots: Mapped[list["BuildChroot"]] = relationship(
+        lazy="selectin", order_by="BuildChroot.name", cascade="all, delete-orphan"
+    )
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+class BuildChroot(Base):
+    """The RPM build of one Build for one chroot."""
+
+    __tablename__ = "build_chroot"
+    build_id: Mapped[int] = mapped_column(ForeignKey("build.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[int] = mapped_column(index=True)
+    started_on: Mapped[int | None]
+    ended_on: Mapped[int | None]
+    result_dir: Mapped[str | None]
+    failure: Mapped[str | None]
+    packages: Mapped[list[Any]] = mapped_column(default=list)
+
+
+class CancelRequest(Base):
+    """A task that somebody wants stopped, until the backend acknowledges it."""
+
+    __tablename__ = "cancel_request"
+    task_id: Mapped[str] = mapped_column(primary_key=True)
+    build_id: Mapped[int]

@@ -1,0 +1,73 @@
+"""Names that users choose, checked at the door."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from backend.web.errors import ApiError
+
+_PROJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+_SUFFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:-]{0,99}")
+SRPM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]{0,200}\.(no)?src\.rpm")
+
+
+def project_name(name: object) -> str:
+    """A name that is harmless in paths, URLs and HTML."""
+    if not isinstance(name, str) or not name:
+        raise ApiError(400, "name: This field is required.")
+    if not _PROJECT.fullmatch(name) or ".." in name or name.isdigit():
+        raise ApiError(
+            400, "name: Name must contain only letters, digits, underscores, dashes, pluses and"
+            " dots, start with a letter or digit, and not be a number."
+        )  # fmt: skip
+    return name
+
+
+def dirname(value: object, project: str) -> str:
+    """The project's own directory, or `<project>:<suffix>`."""
+    if value is None or value == project:
+        return project
+    main, _, suffix = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if main != project or not _SUFFIX.fullmatch(suffix) or ".." in suffix:
+        raise ApiError(
+            400, f"project_dirname: must be {project!r} or {project!r}, a colon and a suffix"
+        )
+    return str(value)
+
+
+def chroots(wanted: object, available: Sequence[str], where: str) -> list[str] | None:
+    """The named chroots, each once; None when none were named."""
+    names = strings(wanted, "chroots")
+    if not names:
+        return None
+    for name in names:
+        if name not in available:
+            near = difflib.get_close_matches(name, available, n=1)
+            hint = f", perhaps {near[0]!r}?" if near else ""
+            listed = ", ".join(available) or "none"
+            raise ApiError(
+                400, f"chroots: {name[:100]!r} is not available{where}{hint} Available: {listed}"
+            )
+    return list(dict.fromkeys(names))
+
+
+def strings(value: object, field: str) -> list[str]:
+    """A list of strings; null means an empty one."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ApiError(400, f"{field}: must be a list of strings")
+    return value
+
+
+def number(body: dict[str, Any], field: str, default: int, least: int, most: int) -> int:
+    """An integer within bounds; null or nothing means the default."""
+    value = body.get(field)
+    if value is None:
+        return default
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ApiError(400, f"{field}: must be a number from {least} to {most}")
+    return value

@@ -1,0 +1,127 @@
+"""JSON objects of API v3 (PROTOCOL C.2)."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from backend.constants import Source, Status
+from backend.web.models import Build, BuildChroot, Project
+from backend.web.states import build_status, is_finished
+from backend.web.store import Context
+
+#: What a project has besides name, description and chroots, with its defaults.
+SETTINGS: dict[str, Any] = {
+    "persistent": False,
+    "additional_repos": [],
+    "homepage": None,
+    "contact": None,
+    "instructions": "",
+    "devel_mode": False,
+    "unlisted_on_hp": False,
+    "auto_prune": True,
+    "enable_net": False,
+    "bootstrap": "default",
+    "isolation": "default",
+    "module_hotfixes": False,
+    "appstream": False,
+    "packit_forge_projects_allowed": [],
+    "follow_fedora_branching": True,
+    "repo_priority": None,
+}
+
+
+def page(items: Sequence[Any], limit: int | None = None, offset: int | None = 0) -> dict[str, Any]:
+    """A list as clients expect it."""
+    meta = {"limit": limit, "offset": offset, "order": "id", "order_type": "ASC"}
+    return {"items": list(items), "meta": meta}
+
+
+def project_json(ctx: Context, project: Project) -> dict[str, Any]:
+    """PROJECT."""
+    base = f"{ctx.config.results_url}/{project.owner}/{project.name}"
+    return {
+        **SETTINGS,
+        **project.settings,
+        "storage": "backend",
+        "name": project.name,
+        "description": project.description,
+        "id": project.id,
+        "ownername": project.owner,
+        "full_name": project.full_name,
+        "chroot_repos": {name: f"{base}/{name}/" for name in project.chroots},
+    }
+
+
+def upload_path(build: Build) -> str:
+    """Path of the URL of an uploaded source package."""
+    name = quote(build.source["pkg"], safe="+~^")
+    return f"/tmp/{build.source['tmp']}/{name}"  # noqa: S108  (a URL)
+
+
+def source_url(ctx: Context, build: Build) -> str | None:
+    """Where the source package came from, as people may open it."""
+    if build.source_type == Source.UPLOAD:
+        return ctx.config.public_url + upload_path(build)
+    url = build.source.get("url")
+    return url if isinstance(url, str) else None
+
+
+def started_on(build: Build) -> int | None:
+    """When its first RPM build began."""
+    return min((c.started_on for c in build.chroots if c.started_on), default=None)
+
+
+def ended_on(build: Build) -> int | None:
+    """When its last part ended; None while something is to be done."""
+    if not is_finished(build):
+        return None
+    return max((c.ended_on for c in build.chroots if c.ended_on), default=build.ended_on)
+
+
+def first_failure(build: Build) -> str | None:
+    """One line that says why it failed, if anything did."""
+    lines = [f"{c.name}: {c.failure}" for c in build.chroots if c.failure]
+    return build.failure or next(iter(lines), None)
+
+
+def build_json(ctx: Context, build: Build) -> dict[str, Any]:
+    """BUILD."""
+    project = build.project
+    return {
+        "chroots": [chroot.name for chroot in build.chroots],
+        "ended_on": ended_on(build),
+        "id": build.id,
+        "is_background": build.background,
+        "ownername": project.owner,
+        "project_dirname": build.dirname,
+        "projectname": project.name,
+        "repo_url": f"{ctx.config.results_url}/{project.owner}/{build.dirname}",
+        "started_on": started_on(build),
+        "state": build_status(build).label,
+        "submitted_on": build.submitted_on,
+        "submitter": build.submitter,
+        "source_package": {
+            "name": build.pkg_name,
+            "url": source_url(ctx, build),
+            "version": build.pkg_version,
+        },
+    }
+
+
+def result_url(ctx: Context, build: Build, chroot: BuildChroot) -> str | None:
+    """Address of the result directory, once a backend has named it."""
+    if not chroot.result_dir:
+        return None
+    base = f"{ctx.config.results_url}/{build.project.owner}/{build.dirname}"
+    return f"{base}/{chroot.name}/{quote(chroot.result_dir, safe='+~^')}/"
+
+
+def chroot_json(ctx: Context, build: Build, chroot: BuildChroot) -> dict[str, Any]:
+    """One chroot of a build."""
+    return {
+        "started_on": chroot.started_on,
+        "ended_on": chroot.ended_on,
+        "state": Status(chroot.status).label,
+        "name": chroot.name,
+        "result_url": result_url(ctx, build, chroot),
+    }

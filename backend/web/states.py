@@ -1,0 +1,212 @@
+"""The state machine of builds: what an update, a cancel or a reschedule does to one."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.chroot import Chroot
+from backend.constants import FINISHED, Status
+from backend.web.models import Build, BuildChroot, CancelRequest, Package
+
+ACTIVE = (Status.PENDING, Status.STARTING, Status.RUNNING)
+#: Once there, a status is never changed by a report.
+FIXED = (Status.FAILED, Status.SUCCEEDED, Status.CANCELED)
+_SOURCE_FIRST = (*ACTIVE, Status.IMPORTING, Status.FAILED, Status.CANCELED)
+_ORDER = (
+    Status.RUNNING,
+    Status.STARTING,
+    Status.PENDING,
+    Status.FAILED,
+    Status.SUCCEEDED,
+    Status.SKIPPED,
+    Status.FORKED,
+    Status.CANCELED,
+)
+
+
+def build_status(build: Build) -> Status:
+    """The state that users see."""
+    if build.canceled:
+        return Status.CANCELED
+    if build.source_status in _SOURCE_FIRST:
+        return Status(build.source_status)
+    present = {chroot.status for chroot in build.chroots}
+    return next((status for status in _ORDER if status in present), Status.WAITING)
+
+
+def is_finished(build: Build) -> bool:
+    """True when nothing more will happen to it."""
+    return build_status(build) in FINISHED
+
+
+def now() -> int:
+    """Seconds since 1970."""
+    return int(time.time())
+
+
+def cancel(session: Session, build: Build) -> None:
+    """Mark it canceled at once, and ask the backend to stop each of its tasks."""
+    build.canceled = True
+    build.ended_on = build.ended_on or now()
+    open_tasks = [c for c in build.chroots if c.status not in FINISHED]
+    tasks = [str(build.id), *(f"{build.id}-{chroot.name}" for chroot in open_tasks)]
+    for task_id in tasks:
+        session.merge(CancelRequest(task_id=task_id, build_id=build.id))
+
+
+def acknowledge(session: Session, task_id: str) -> None:
+    """The backend has stopped the task, or never had it."""
+    request = session.get(CancelRequest, task_id)
+    if request is None:
+        return
+    session.delete(request)
+    build = session.get(Build, request.build_id)
+    if build is None:
+        return
+    if task_id == str(build.id):
+        if build.source_status not in FINISHED:
+            build.source_status = Status.CANCELED
+        return
+    for chroot in build.chroots:
+        if task_id == f"{build.id}-{chroot.name}" and chroot.status not in FINISHED:
+            chroot.status = Status.CANCELED
+            chroot.ended_on = now()
+
+
+def reschedule(build: Build, task_id: str) -> str:
+    """Put a starting or running task back; returns why not, or an empty text."""
+    if task_id == str(build.id):
+        if build.source_status not in (Status.STARTING, Status.RUNNING):
+            return f"build {build.id} is not in starting or running state"
+        build.source_status, build.result_dir, build.started_on = Status.PENDING, None, None
+        return ""
+    for chroot in build.chroots:
+        if task_id == f"{build.id}-{chroot.name}":
+            if chroot.status not in (Status.STARTING, Status.RUNNING):
+                return f"build {task_id} is not in starting or running state"
+            chroot.status, chroot.result_dir = Status.PENDING, None
+            return ""
+    return f"build {build.id} has no task {task_id}"
+
+
+def apply(session: Session, build: Build, update: Mapping[str, Any]) -> bool:
+    """Take over one reported build object; True when this made new work."""
+    if str(update.get("task_id")) == str(build.id):
+        return _apply_source(session, build, update)
+    for chroot in build.chroots:
+        if chroot.name == update.get("chroot"):
+            _apply_chroot(chroot, update)
+    return False
+
+
+def _apply_chroot(chroot: BuildChroot, update: Mapping[str, Any]) -> None:
+    status = _status(update, Status(chroot.status))
+    chroot.result_dir = _text(update.get("result_dir"))
+    if chroot.status not in FIXED:
+        chroot.status = status
+        chroot.failure = _line(update.get("failure")) if status == Status.FAILED else None
+        if status == Status.PENDING:
+            chroot.started_on = chroot.ended_on = None
+    if status == Status.STARTING and chroot.status == status:
+        chroot.started_on = _time(update.get("started_on"))
+    if status in FIXED:
+        chroot.ended_on = _time(update.get("ended_on")) or now()
+        results = update.get("results")
+        if isinstance(results, Mapping) and isinstance(results.get("packages"), list):
+            chroot.packages = results["packages"]
+
+
+def _apply_source(session: Session, build: Build, update: Mapping[str, Any]) -> bool:
+    before, status = Status(build.source_status), _status(update, Status(build.source_status))
+    build.result_dir = _text(update.get("result_dir"))
+    if before in FINISHED:
+        return False
+    build.source_status = status
+    build.started_on = _time(update.get("started_on")) or build.started_on
+    if status == Status.PENDING:
+        build.started_on = None
+    if status in FINISHED:
+        build.ended_on = _time(update.get("ended_on")) or now()
+    if status in (Status.FAILED, Status.SKIPPED):
+        build.failure = _line(update.get("failure"))
+        _end_chroots(build, status)
+    elif status == Status.SUCCEEDED:
+        return _source_done(session, build, update)
+    return False
+
+
+def _source_done(session: Session, build: Build, update: Mapping[str, Any]) -> bool:
+    build.pkg_name = _text(update.get("pkg_name")) or build.pkg_name
+    build.pkg_version = _text(update.get("pkg_version")) or build.pkg_version
+    build.srpm_url = _text(update.get("srpm_url")) or build.srpm_url
+    if not build.pkg_name or not build.srpm_url:
+        build.source_status = Status.FAILED
+        build.failure = "the source build reported neither package name nor source package"
+        _end_chroots(build, Status.FAILED)
+        return False
+    _remember_package(session, build)
+    if build.canceled:
+        _end_chroots(build, Status.CANCELED)
+        return False
+    if not build.chroots:
+        names = [name for name in build.project.chroots if name not in build.excluded]
+        build.chroots = [BuildChroot(name=name, status=int(Status.WAITING)) for name in names]
+    if not build.chroots:
+        build.source_status = Status.FAILED
+        build.failure = "the project has no chroot enabled: copr-cli modify --chroot NAME"
+        return False
+    _release_chroots(build, update)
+    return True
+
+
+def _release_chroots(build: Build, update: Mapping[str, Any]) -> None:
+    results = update.get("results")
+    tags = results.get("architecture_specific_tags") if isinstance(results, Mapping) else None
+    refused = {c.name for c in build.chroots if isinstance(tags, Mapping) and _refused(c, tags)}
+    if len(refused) == len(build.chroots):
+        refused = set()  # let the builder say it in its own words
+    for chroot in build.chroots:
+        chroot.status = int(Status.SKIPPED if chroot.name in refused else Status.PENDING)
+
+
+def _refused(chroot: BuildChroot, tags: Mapping[str, Any]) -> bool:
+    parsed = Chroot.parse(chroot.name)
+    own = tags.get(parsed.name_release)
+    if not isinstance(own, Mapping):
+        return False
+    only, never = own.get("exclusivearch") or [], own.get("excludearch") or []
+    noarch = "noarch" in only and "noarch" in (own.get("buildarch") or [])
+    return parsed.arch in never or bool(only and parsed.arch not in only and not noarch)
+
+
+def _remember_package(session: Session, build: Build) -> None:
+    where = (Package.project_id == build.project_id, Package.name == build.pkg_name)
+    if session.scalar(select(Package.id).where(*where)) is None and build.pkg_name:
+        session.add(Package(project_id=build.project_id, name=build.pkg_name))
+
+
+def _end_chroots(build: Build, status: Status) -> None:
+    for chroot in build.chroots:
+        if chroot.status not in FINISHED:
+            chroot.status = int(status)
+            chroot.ended_on = now()
+
+
+def _status(update: Mapping[str, Any], default: Status) -> Status:
+    value = update.get("status")
+    return default if value is None else Status(value)
+
+
+def _time(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _line(value: object) -> str | None:
+    return " ".join(value.split())[:500] if isinstance(value, str) and value.strip() else None

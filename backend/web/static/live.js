@@ -1,0 +1,53 @@
+// Follows the logs of a build by byte offset. One byte is asked for again each time: such a
+// range always exists, so an unchanged log is no error.
+"use strict";
+
+const tasks = document.getElementById("tasks");
+const logs = new Map();
+
+async function follow(section, url) {
+  const pre = section.querySelector(".log");
+  const log = logs.get(url) || { offset: 0, decoder: new TextDecoder() };
+  const headers = log.offset ? { Range: `bytes=${log.offset - 1}-` } : {};
+  const reply = await fetch(url, { headers, cache: "no-store" });
+  if (!reply.ok) { return; }
+  const bytes = new Uint8Array(await reply.arrayBuffer());
+  const fresh = reply.status === 206 && log.offset ? bytes.subarray(1) : bytes;
+  if (!logs.has(url)) { pre.textContent = ""; logs.set(url, log); }
+  log.offset += fresh.length;
+  if (!fresh.length) { return; }
+  const end = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
+  pre.append(log.decoder.decode(fresh, { stream: true }));
+  pre.hidden = false;
+  if (end) { pre.scrollTop = pre.scrollHeight; }
+}
+
+function show(badge, state) {
+  badge.textContent = state;
+  badge.className = `state ${state}`;
+}
+
+async function look() {
+  const reply = await fetch(tasks.dataset.url, { cache: "no-store" });
+  if (!reply.ok) { return false; }
+  const now = await reply.json();
+  show(document.getElementById("state"), now.state);
+  const sections = new Map([...tasks.children].map((s) => [s.dataset.task, s]));
+  for (const task of now.tasks) {
+    const section = sections.get(task.name);
+    if (!section) { location.reload(); return true; }
+    show(section.querySelector(".state"), task.state);
+    section.querySelector(".failure").textContent = task.failure || "";
+    if (task.log) { await follow(section, task.log); }
+  }
+  if (now.finished && tasks.dataset.finished === "no") { location.reload(); }
+  return now.finished;
+}
+
+async function loop() {
+  let done = false;
+  try { done = await look(); } catch { /* the server restarts: look again */ }
+  if (!done) { setTimeout(loop, 2000); }
+}
+
+if (tasks) { loop(); }
