@@ -147,6 +147,6 @@ fi
 say "making .venv ($("$python" --version), extra: $extra)"
 .venv/bin/python -c '' 2>/dev/null && .venv/bin/pip --version >/dev/null 2>&1 ||
     "$python" -m venv --clear .venv
-.venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$extra]" ||
+.venv/bin/python -m pip install -qq --disable-pip-version-check -e ".[$extra]" ||
     fail "pip install failed: is a package index reachable?"
 echo "$fingerprint" >"$stamp"

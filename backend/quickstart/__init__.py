@@ -40,8 +40,7 @@ def run(state: Path, *, once: bool, port: int | None) -> int:
     say(f"configuration {config.path}")
     with Daemon(config.path, overrides, grace=config.stop_timeout + 2) as daemon:
         try:
-            daemon.wait_ready(START_LIMIT, on_status=lambda line: say(f"daemon: {line}"))
-            say(f"serving {config.public_url}")
+            daemon.wait_ready(START_LIMIT, on_status=say)
             first_build(config, daemon, state.absolute() / "sample")
             if not once:
                 say("Serving until Ctrl-C.")
@@ -109,7 +108,7 @@ def _check_rundir(config: Config) -> None:
 
 def first_build(config: Config, daemon: Daemon, workdir: Path) -> None:
     """Build the sample package as a user would; prints where it is and what to type next."""
-    username, login, token = credentials(config.web_cli_config)
+    username, login, token = credentials(config.web_cli_config, config.public_url)
     srpm = pack(workdir)
     say(f"packed {srpm.name}")
     with Client(config.public_url, login=login, token=token) as client:
@@ -127,18 +126,27 @@ def first_build(config: Config, daemon: Daemon, workdir: Path) -> None:
         say(line)
 
 
-def credentials(path: Path) -> tuple[str, str, str]:
-    """User name, login and token from a copr-cli configuration."""
+def credentials(path: Path, url: str) -> tuple[str, str, str]:
+    """User name, login and token from a copr-cli configuration.
+
+    It was written at the first start; `url` goes into it if that has changed since (--port).
+    """
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(path.read_text())
         section = parser["copr-cli"]
-        return section["username"], section["login"], section["token"]
+        found = section["username"], section["login"], section["token"]
+        if section.get("copr_url") != url:
+            section["copr_url"] = url
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+                parser.write(file)  # mode 0600
+            Path(file.name).replace(path)
     except (OSError, KeyError, configparser.Error) as error:
         raise ConfigError(
-            f"copr-cli configuration {path} cannot be used ({error}):"
-            " remove it together with the state directory beside it, and start again"
+            f"copr-cli configuration {path} cannot be used ({' '.join(str(error).split())}):"
+            " remove it and start again"
         ) from error
+    return found
 
 
 def pack(workdir: Path) -> Path:
@@ -171,6 +179,7 @@ def summary(config: Config, build: Build, repository: str, srpm: Path) -> list[s
     """Where the result is, and the three lines that a dnf or copr-cli user types next."""
     # On Debian dnf has no system of its own to install into.
     root = f" --installroot={srpm.parent / 'root'}" if Path("/usr/bin/dpkg").exists() else ""
+    sudo = "" if os.geteuid() == 0 else "sudo "
     cli = f"copr-cli --config {config.web_cli_config}"
     beside = Path(sys.executable).parent / "copr-cli"
     if beside.exists():
@@ -179,7 +188,7 @@ def summary(config: Config, build: Build, repository: str, srpm: Path) -> list[s
         f"Repository: {repository}",
         f"Page:       {page_url(config, build)}",
         "Next, for example:",
-        f"  dnf --repofrompath={PROJECT},{repository} --repo={PROJECT} --nogpgcheck{root}"
+        f"  {sudo}dnf --repofrompath={PROJECT},{repository} --repo={PROJECT} --nogpgcheck{root}"
         f" install {PACKAGE}",
         f"  {cli} build {PROJECT} {srpm}",
         f"  {cli} list-builds {PROJECT}",

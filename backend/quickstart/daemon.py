@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import select
 import signal
 import socket
@@ -17,6 +18,9 @@ from typing import Self
 from backend.constants import Exit
 from backend.exceptions import CoprBackendError, Stopped
 from backend.process import Child
+
+#: A log line of the daemon that is no news while the quickstart tells the same itself.
+_ROUTINE = re.compile(r"\S+Z (INFO|DEBUG) ")
 
 
 class DaemonEnded(CoprBackendError):
@@ -61,8 +65,8 @@ def _note(_number: int, _frame: FrameType | None) -> None:
 class Daemon:
     """A running daemon; leaving the `with` block stops it within `grace` seconds.
 
-    Its output is passed on to stderr once it serves; before, the last line is kept as the
-    reason why it does not.
+    Its output goes to stderr in `wait_end`. Until then only warnings and errors do, and
+    nothing before it serves: if it never does, its last line is the reason.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class Daemon:
         self._grace = grace
         self._ready = False
         self._words = ""
+        self._held = ""
+        self._chatty = False
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -135,6 +141,7 @@ class Daemon:
 
     def wait_end(self) -> None:
         """Block until a signal (raises Stopped) or the daemon's end (raises DaemonEnded)."""
+        self._chatty = True
         while True:
             self.wait(None)
 
@@ -144,9 +151,9 @@ class Daemon:
         Raises Stopped after a signal, and DaemonEnded when the daemon has ended.
         """
         ready, _, _ = select.select([*self._sources], [], [], seconds)
+        status = self._read_status() if self._notify.fileno() in ready else []
         if self._output in ready:
             self._read_output()
-        status = self._read_status() if self._notify.fileno() in ready else []
         if self._child.fileno() in ready:
             self._read_output()
             code = self._child.wait(0) or 0
@@ -178,6 +185,13 @@ class Daemon:
                 return
             text = data.decode("utf-8", "replace")
             self._words = (self._words + text)[-8192:]
+            self._held += text
             if self._ready:
-                sys.stderr.write(text)
+                kept = [
+                    line
+                    for line in self._held.splitlines(keepends=True)
+                    if self._chatty or not _ROUTINE.match(line)
+                ]
+                self._held = ""
+                sys.stderr.write("".join(kept))
                 sys.stderr.flush()

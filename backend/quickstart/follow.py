@@ -6,7 +6,7 @@ from typing import Protocol
 
 from backend.exceptions import BuildError
 from backend.layout import BUILDER_LOG
-from backend.quickstart.client import Build, BuildChroot
+from backend.quickstart.client import FINISHED, Build, BuildChroot
 
 #: Between two looks at the frontend.
 PAUSE = 0.3
@@ -76,17 +76,24 @@ class Follower:
         """Look, tell what is new, and return the build as it is."""
         build = self._frontend.build(self._number)
         chroots = self._frontend.chroots(self._number)
-        self._tell_state("build", build.state)
-        source = f"{build.repo_url.rstrip('/')}/srpm-builds/{build.id:08d}/"
+        if not chroots:  # the source package comes first; then each chroot has its state
+            self._tell_state("build", build.state)
         if build.state != "pending":
-            self._tell_steps("source", source)
+            self._tell_steps("source", f"{build.repo_url.rstrip('/')}/srpm-builds/{build.id:08d}/")
         for chroot in chroots:
-            self._tell_state(chroot.name, chroot.state)
-            if chroot.result_url:
-                self._tell_steps(chroot.name, chroot.result_url)
+            self._tell_chroot(chroot)
+        if build.finished:
+            self._tell_state("build", build.state)
         if build.finished and build.state != "succeeded":
             self._tell_tails()
         return build
+
+    def _tell_chroot(self, chroot: BuildChroot) -> None:
+        if chroot.state not in FINISHED:
+            self._tell_state(chroot.name, chroot.state)
+        if chroot.result_url:
+            self._tell_steps(chroot.name, chroot.result_url)
+        self._tell_state(chroot.name, chroot.state)
 
     def _tell_state(self, what: str, state: str) -> None:
         if self._states.get(what) != state:

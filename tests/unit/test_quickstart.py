@@ -77,7 +77,11 @@ def test_state_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_credentials_are_read_from_the_cli_config(tmp_path: Path) -> None:
     path = tmp_path / "copr-cli.conf"
     path.write_text("[copr-cli]\nusername = a\nlogin = b\ntoken = c%d\n")
-    assert credentials(path) == ("a", "b", "c%d")
+    assert credentials(path, "http://h:5000") == ("a", "b", "c%d")
+    assert "copr_url = http://h:5000\n" in path.read_text()
+    assert credentials(path, "http://h:5001") == ("a", "b", "c%d")
+    assert "copr_url = http://h:5001\n" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("text", [None, "", "[copr-cli]\nusername = a\n", "username"])
@@ -86,7 +90,7 @@ def test_unusable_credentials_name_the_file(tmp_path: Path, text: str | None) ->
     if text is not None:
         path.write_text(text)
     with pytest.raises(ConfigError, match=r"copr-cli\.conf cannot be used"):
-        credentials(path)
+        credentials(path, "http://h:5000")
 
 
 @pytest.mark.rpmbuild
@@ -103,7 +107,7 @@ def test_summary_ends_in_exactly_three_commands(tmp_path: Path) -> None:
     lines = summary(config, build, "http://h/results/admin/sample/c/", tmp_path / "a.src.rpm")
     commands = [line for line in lines if line.startswith("  ")]
     assert len(commands) == 3
-    assert commands[0].startswith("  dnf --repofrompath=sample,http://h/results/admin/sample/c/ ")
+    assert "dnf --repofrompath=sample,http://h/results/admin/sample/c/ " in commands[0]
     assert all(f"copr-cli --config {config.web_cli_config}" in line for line in commands[1:])
     assert any("http://127.0.0.1:5000/coprs/build/7" in line for line in lines)
 
@@ -151,6 +155,22 @@ def test_daemon_that_dies_later_is_noticed_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(DaemonEnded, match="out of disk"):
         serve()
+
+
+def test_routine_output_waits_for_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = """
+        print("2026-01-01T00:00:00Z INFO    main: routine")
+        print("2026-01-01T00:00:00Z WARNING main: news", flush=True)
+        tell("READY=1")
+        signal.pause()
+    """
+    with daemon(tmp_path, script) as child:
+        child.wait_ready(30, print)
+    err = capsys.readouterr().err
+    assert "news" in err
+    assert "routine" not in err
 
 
 def test_readiness_has_a_limit(tmp_path: Path) -> None:
@@ -235,10 +255,10 @@ def test_progress_is_told_once_each(capsys: pytest.CaptureFixture[str]) -> None:
         "build 7: running",
         "deb: running",
         "  deb | %prep",
-        "build 7: succeeded",
-        "deb: succeeded",
         "  deb | %build",
         "  deb | wrote hello-1-1.x86_64.rpm",
+        "deb: succeeded",
+        "build 7: succeeded",
     ]
 
 
