@@ -125,6 +125,8 @@ class Daemon:
             self._child.wait(self._grace)
         self._child.kill()
         self._read_output()
+        if self._ready:
+            self._pass_on()
 
     def wait_ready(self, limit: float, on_status: Callable[[str], None]) -> None:
         """Block until the daemon serves; `on_status` gets its progress, line by line.
@@ -154,6 +156,8 @@ class Daemon:
         status = self._read_status() if self._notify.fileno() in ready else []
         if self._output in ready:
             self._read_output()
+        if self._ready:
+            self._pass_on()
         if self._child.fileno() in ready:
             self._read_output()
             code = self._child.wait(0) or 0
@@ -186,12 +190,12 @@ class Daemon:
             text = data.decode("utf-8", "replace")
             self._words = (self._words + text)[-8192:]
             self._held += text
-            if self._ready:
-                kept = [
-                    line
-                    for line in self._held.splitlines(keepends=True)
-                    if self._chatty or not _ROUTINE.match(line)
-                ]
-                self._held = ""
-                sys.stderr.write("".join(kept))
-                sys.stderr.flush()
+
+    def _pass_on(self) -> None:
+        """Write what is held, less the routine while the quickstart tells the same."""
+        lines = self._held.splitlines(keepends=True)
+        self._held = ""
+        sys.stderr.write(
+            "".join(line for line in lines if self._chatty or not _ROUTINE.match(line))
+        )
+        sys.stderr.flush()
