@@ -9,7 +9,6 @@ from backend.builders import Package, SourceInfo
 from backend.builders.collect import SAFE_NAME
 from backend.builders.sandbox import Area, Command, Sandbox
 from backend.exceptions import BuildError, InfrastructureError
-from backend.process import run
 
 TIMEOUT = 600
 MAX_SPEC = 8 * 1024**2
@@ -50,7 +49,7 @@ def inspect(sandbox: Sandbox, area: Area, srpm: Path) -> tuple[SourceInfo, bool]
     """What the copy `in.src.rpm` in the area says of itself, and whether it is a nosrc package."""
     binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm"]
     with sandbox.command(area, ["/bin/sh", "-c", _INSPECT, "sh", _TAGS], binds=binds) as command:
-        result = run(command.argv, timeout=TIMEOUT, pass_fds=command.fds, limit=MAX_SPEC + 1024**2)
+        result = command.run(TIMEOUT, limit=MAX_SPEC + 1024**2)
     word, _, rest = result.stdout.partition(b"\n")
     if word in (b"BAD", b"DAMAGED"):
         raise BuildError(_complaint(srpm, (area.path / "in.src.rpm")))
@@ -98,7 +97,7 @@ def results(sandbox: Sandbox, area: Area, names: tuple[str, ...]) -> tuple[Packa
     """The identities of the taken files in the area's `out`; file names must agree with them."""
     binds = ["--ro-bind", "{}/out", "/out"]
     with sandbox.command(area, ["/bin/sh", "-c", _RESULTS, "sh", _TAGS], binds=binds) as command:
-        output = run(command.argv, timeout=TIMEOUT, pass_fds=command.fds).stdout
+        output = command.run(TIMEOUT).stdout
     lines = output.decode("utf-8", "replace").splitlines()
     if len(lines) != _COUNT * len(names):
         raise BuildError(f"refused result {lines[-1] if lines else 'unknown'}")

@@ -15,7 +15,7 @@ from backend.builders.stream import Log, decisive_line, follow
 from backend.chroot import Chroot
 from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError, ToolError
-from backend.process import Child, find, run
+from backend.process import find
 
 TOOLS = ("bwrap", "prlimit", "setpriv", "unshare", "rpm", "rpmbuild", "rpm2cpio", "cpio")
 CLEANUP_TIMEOUT = 600
@@ -81,7 +81,7 @@ class RpmbuildBuilder:
                 binds += ["--bind", f"{{}}/{name}", f"/area/{name}"]
             argv = ["/bin/sh", "-c", _CLEAN]
             with self._sandbox.command(area, argv, binds=binds) as command:
-                run(command.argv, timeout=CLEANUP_TIMEOUT, pass_fds=command.fds)
+                command.run(CLEANUP_TIMEOUT)
             shutil.rmtree(workdir)
 
     def _prepare(self) -> None:
@@ -96,7 +96,7 @@ class RpmbuildBuilder:
                 with headers.build_command(
                     self._sandbox, area, _options(request), net=request.enable_net
                 ) as command:
-                    child = Child(command.argv, stdout=write, pass_fds=command.fds)
+                    child = command.start(write)
             finally:
                 os.close(write)
             with child:

@@ -14,22 +14,24 @@ from pathlib import Path
 
 from backend.config import Config
 from backend.exceptions import ToolError
-from backend.process import CLEAN_ENV, find, run
+from backend.process import CLEAN_ENV, Child, Result, find, run
 
 #: Slots wrap so that ids stay below 61184, where systemd's dynamic users begin.
 UID_RANGE = 478
 INNER_ID = 1000
 HOME = "/builddir"
+#: Where bubblewrap starts: its own environment, seen inside, must not name a host path.
+ROOT = Path("/")
 
 #: Entries of /etc that tools need and that hold no secrets; glob patterns.
 ETC = """
-alternatives bash.bashrc bash.bashrc.d bindresvport.blacklist ca-certificates* crypto-policies
+alternatives bash.bashrc bindresvport.blacklist ca-certificates* crypto-policies
 debian_version dictionaries-common emacs ethertypes fedora-release fonts gai.conf ghc groff
 gtk-2.0 gtk-3.0 host.conf ImageMagick-* init.d inputrc java java-* jvm* ld.so.cache ld.so.conf
 ld.so.conf.d locale.alias locale.conf locale.gen localtime login.defs lsb-release lynx magic
 magic.mime man_db.conf manpath.config maven mime.types mke2fs.conf netconfig networks
 ocamlfind.conf os-release papersize perl php pki/ca-trust pki/tls/cert.pem pki/tls/certs profile
-profile.d protocols python* R redhat-release rpc rpm rpmlint services sgml shells skel ssl/certs
+protocols python* R redhat-release rpc rpm rpmlint services sgml shells skel ssl/certs
 ssl/openssl.cnf system-release terminfo texmf timezone X11 xattr.conf xdg xml
 """
 
@@ -72,6 +74,8 @@ class Area:
             piece.mkdir(mode=0o700, exist_ok=True)
             if root:
                 os.chown(piece, uid, uid, follow_symlinks=False)
+            if name in ("tmp", "vartmp"):
+                piece.chmod(0o1777)
         return area
 
 
@@ -81,6 +85,14 @@ class Command:
 
     argv: tuple[str, ...]
     fds: tuple[int, ...]
+
+    def run(self, timeout: float, limit: int = 16 * 1024**2) -> Result:
+        """Run it to its end."""
+        return run(self.argv, timeout=timeout, cwd=ROOT, pass_fds=self.fds, limit=limit)
+
+    def start(self, output: int) -> Child:
+        """Start it; everything it prints goes to descriptor `output`."""
+        return Child(self.argv, stdout=output, cwd=ROOT, pass_fds=self.fds)
 
 
 class Sandbox:
@@ -97,7 +109,7 @@ class Sandbox:
             self._strict = strict
             area = Area.make(self._config, workdir, 0)
             with self.command(area, ["/bin/sh", "-c", ": >/dev/null </proc/self/stat"]) as command:
-                result = run(command.argv, timeout=30, pass_fds=command.fds)
+                result = command.run(30)
             if result.code == 0:
                 return
             error = error or result.last_line
