@@ -1,0 +1,267 @@
+"""API v3: shapes, refusals in its envelope, uploads, deleting."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.exceptions import CoprBackendError
+from backend.web.setup import first_start
+from tests.unit.test_web_lab import CHROOTS, SRPM, Lab, make_config, running_lab, token_of
+
+FEDORA, DEBIAN = CHROOTS
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with running_lab(tmp_path, web__max_upload="4096") as lab:
+        yield lab
+
+
+def refused(reply: object, status: int, text: str) -> None:
+    assert getattr(reply, "status_code", 0) == status, getattr(reply, "text", "")
+    assert text in getattr(reply, "json", dict)()["error"]
+
+
+def test_project_has_exactly_the_keys_of_the_real_one(lab: Lab) -> None:
+    project = lab.project(chroots=[FEDORA], description="words")
+    assert project == {
+        "name": "hello",
+        "persistent": False,
+        "additional_repos": [],
+        "storage": "backend",
+        "homepage": None,
+        "contact": None,
+        "description": "words",
+        "instructions": "",
+        "devel_mode": False,
+        "unlisted_on_hp": False,
+        "auto_prune": True,
+        "enable_net": False,
+        "bootstrap": "default",
+        "isolation": "default",
+        "module_hotfixes": False,
+        "appstream": False,
+        "packit_forge_projects_allowed": [],
+        "follow_fedora_branching": True,
+        "repo_priority": None,
+        "id": 1,
+        "ownername": "admin",
+        "full_name": "admin/hello",
+        "chroot_repos": {FEDORA: f"http://127.0.0.1:5000/results/admin/hello/{FEDORA}/"},
+    }
+    where = "?ownername=admin&projectname=hello"
+    assert lab.client.get(f"/api_3/project{where}").json() == project
+    assert lab.client.get("/api_3/project/list?ownername=admin").json()["items"] == [project]
+    assert lab.client.get("/api_3/mock-chroots/list").json() == {FEDORA: "", DEBIAN: ""}
+    assert lab.api("GET", "/auth-check").json() == {"name": "admin", "id": 1}
+    conf = lab.client.get(f"/api_3/project-chroot{where}&chrootname={FEDORA}").json()
+    assert conf["mock_chroot"] == FEDORA
+
+
+def test_build_has_exactly_the_keys_of_the_real_one(lab: Lab) -> None:
+    lab.project()
+    lab.submit(project_dirname="hello:pr:7")
+    build = lab.client.get("/api_3/build/1").json()
+    assert isinstance(build.pop("submitted_on"), int)
+    assert build == {
+        "chroots": [],
+        "ended_on": None,
+        "id": 1,
+        "is_background": False,
+        "ownername": "admin",
+        "project_dirname": "hello:pr:7",
+        "projectname": "hello",
+        "repo_url": "http://127.0.0.1:5000/results/admin/hello:pr:7",
+        "started_on": None,
+        "state": "pending",
+        "submitter": "admin",
+        "source_package": {"name": None, "url": "http://x/h.src.rpm", "version": None},
+        "failure": None,
+    }
+
+
+def test_lists_go_on_until_an_empty_page(lab: Lab) -> None:
+    lab.project()
+    for _ in range(3):
+        lab.submit()
+    seen, offset = [], 0
+    while True:
+        where = f"ownername=admin&projectname=hello&limit=2&offset={offset}"
+        reply = lab.client.get(f"/api_3/build/list?{where}").json()
+        assert reply["meta"] == {"limit": 2, "offset": offset, "order": "id", "order_type": "ASC"}
+        if not reply["items"]:
+            break
+        seen += [item["id"] for item in reply["items"]]
+        offset += 2
+    assert seen == [1, 2, 3]
+
+
+def test_monitor_and_packages(lab: Lab) -> None:
+    lab.project()
+    build = lab.submit(chroots=[FEDORA])
+    lab.source_done(build)
+    lab.report(build, FEDORA, status=1)
+    where = "?ownername=admin&projectname=hello"
+    assert lab.client.get(f"/api_3/monitor{where}").json()["packages"] == [
+        {
+            "name": "hello",
+            "chroots": {
+                FEDORA: {"state": "succeeded", "status": 1, "build_id": 1, "pkg_version": "2.8-1"}
+            },
+        }
+    ]
+    item = lab.client.get(f"/api_3/package/list{where}&with_latest_build=True").json()["items"][0]
+    assert item["name"] == "hello"
+    assert item["builds"]["latest"]["id"] == 1
+    assert item["builds"]["latest_succeeded"] is None
+
+
+def test_refusals_of_reading(lab: Lab) -> None:
+    get = lab.client.get
+    refused(get("/api_3/build/9"), 404, "Build 9 does not exist.")
+    missing = get("/api_3/project?ownername=a&projectname=b")
+    assert missing.json() == {"error": "Project a/b does not exist."}
+    refused(get("/api_3/nonsense/"), 404, "Such API endpoint doesn't exist")
+    refused(get("/api_3/project?ownername=a"), 400, "Missing argument projectname")
+    refused(get("/api_3/build/xyz"), 400, "build_id")
+    refused(get("/api_3/project/list?limit=-1"), 400, "limit")
+    refused(lab.client.post("/api_3/auth-check"), 405, "POST")
+
+
+def test_refusals_of_writing(lab: Lab) -> None:
+    lab.project()
+    denied = lab.client.post("/api_3/project/add/admin", json={"name": "x"}, auth=("a", "b"))
+    assert denied.status_code == 401
+    assert denied.json()["output"] == "notok"
+    assert denied.json()["error"].startswith("Login invalid/expired. Please visit ")
+
+    def add(owner: str = "admin", **body: object) -> object:
+        return lab.api("POST", f"/project/add/{owner}", body)
+
+    refused(add(name="hello"), 400, "name: You already have a project named 'hello'.")
+    refused(add("jdoe", name="hello"), 403, "admin")
+    for name in ("..", "a/b", "<b>", "", "12", None, ".a", "a..b", 5):
+        refused(add(name=name), 400, "name: ")
+    refused(add(name="n", chroots=["fedora-42-x86_64"]), 400, "perhaps 'fedora-41-x86_64'?")
+    refused(add(name="n", additional_repos=[5]), 400, "additional_repos")
+    again = lab.api("POST", "/project/add/admin?exist_ok=True", {"name": "hello"})
+    assert again.json()["id"] == 1
+
+    def build(**body: object) -> object:
+        where = {"ownername": "admin", "projectname": "hello"}
+        return lab.api("POST", "/build/create/url", where | body)
+
+    refused(build(), 400, "pkgs: ")
+    for url in ("file:///etc/x.src.rpm", "http:///x.src.rpm", "http://x/y.rpm", "http://x/ .spec"):
+        refused(build(pkgs=[url]), 400, "pkgs: ")
+    good = ["http://x/y.src.rpm"]
+    refused(build(pkgs=good, chroots=["nope"]), 400, "'nope' is not available in admin/hello")
+    refused(build(pkgs=good, project_dirname="other:x"), 400, "project_dirname")
+    refused(build(pkgs=good, timeout=-4), 400, "timeout")
+    refused(build(pkgs=good, projectname="zzz"), 404, "Project admin/zzz does not exist.")
+
+
+def test_upload_is_stored_and_served(lab: Lab) -> None:
+    lab.project()
+    build = lab.upload().json()
+    url = build["source_package"]["url"]
+    assert url.startswith("http://127.0.0.1:5000/tmp/")
+    assert lab.client.get(url.removeprefix("http://127.0.0.1:5000")).content == SRPM
+    task = lab.back("get-srpm-build-task/1")
+    assert task["source_type"] == 2
+    assert url in task["source_json"]
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "status", "text"),
+    [
+        (b"#!/bin/sh\n" * 9, "a-1.src.rpm", 400, "a-1.src.rpm is no RPM"),
+        (SRPM[:7] + b"\0" + SRPM[8:], "a-1.src.rpm", 400, "binary RPM"),
+        (SRPM, "a-1.x86_64.rpm", 400, "is no source package"),
+        (SRPM, "../a-1.src.rpm", 400, "is no source package"),
+        (b"", "a-1.src.rpm", 400, "empty or cut off"),
+        (SRPM + bytes(4096), "a-1.src.rpm", 413, "limit of 4096 bytes"),
+    ],
+)
+def test_refused_upload_leaves_nothing(
+    lab: Lab, data: bytes, name: str, status: int, text: str
+) -> None:
+    lab.project()
+    refused(lab.upload(data, name), status, text)
+    uploads = lab.config.statedir / "uploads"
+    assert not uploads.exists() or not list(uploads.iterdir())
+    assert lab.tasks() == []
+
+
+def test_upload_to_a_missing_project_leaves_nothing(lab: Lab) -> None:
+    refused(lab.upload(), 404, "Project admin/hello does not exist.")
+    assert not list((lab.config.statedir / "uploads").iterdir())
+
+
+def test_delete_builds(lab: Lab) -> None:
+    lab.project()
+    build = lab.submit(chroots=[FEDORA])
+    refused(lab.api("DELETE", f"/build/delete/{build}"), 409, "is not finished")
+    lab.source_done(build)
+    lab.report(build, FEDORA, status=0)
+    results = lab.config.destdir / f"admin/hello/{FEDORA}/{build:08d}-hello"
+    results.mkdir(parents=True)
+    other = lab.submit()
+    refused(lab.api("DELETE", "/build/delete/list", {"builds": [build, other]}), 409, "2")
+    reply = lab.api("DELETE", "/build/delete/list", {"builds": [build]})
+    assert reply.json() == {"builds": [build]}
+    assert not results.exists()
+    refused(lab.client.get(f"/api_3/build/{build}"), 404, "Build 1 does not exist.")
+    assert lab.submit() == 3
+
+
+def test_delete_project(lab: Lab, tmp_path: Path) -> None:
+    lab.project()
+    build = lab.submit()
+    own = lab.config.destdir / "admin"
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    for name in ("hello", "hello:pr:7", "hello2"):
+        (own / name).mkdir(parents=True)
+    (own / "hello:link").symlink_to(precious)
+    delete = ("DELETE", "/project/delete/admin/hello", {"verify": True})
+    refused(lab.api(*delete), 409, "copr-cli cancel 1")
+    lab.api("PUT", f"/build/cancel/{build}")
+    lab.back(f"build-tasks/canceled/{build}", True)
+    assert lab.api(*delete).json()["name"] == "hello"
+    assert [entry.name for entry in own.iterdir()] == ["hello2"]
+    assert precious.is_dir()
+    refused(lab.api(*delete), 404, "Project admin/hello does not exist.")
+    assert lab.project()["id"] == 2
+
+
+def test_edit_keeps_what_is_not_given(lab: Lab) -> None:
+    lab.project(description="old", enable_net=True)
+    body = {"description": None, "chroots": [DEBIAN], "repos": ["http://x/"], "enable_net": None}
+    project = lab.api("PUT", "/project/edit/admin/hello", body).json()
+    assert project["description"] == "old"
+    assert list(project["chroot_repos"]) == [DEBIAN]
+    assert project["additional_repos"] == ["http://x/"]
+    assert project["enable_net"] is True
+
+
+def test_first_start_is_repeatable_and_renews_a_lost_token(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    first_start(config)
+    before = token_of(config)
+    assert stat.S_IMODE(config.web_cli_config.stat().st_mode) == 0o600
+    assert "encrypted = false" in config.web_cli_config.read_text()
+    assert before[1].encode() not in (config.statedir / "frontend.sqlite").read_bytes()
+    first_start(config)
+    assert token_of(config) == before
+    config.web_cli_config.unlink()
+    first_start(config)
+    assert token_of(config) != before
+
+
+def test_first_start_says_what_to_do_about_a_bad_directory(tmp_path: Path) -> None:
+    (tmp_path / "statedir").write_text("in the way")
+    with pytest.raises(CoprBackendError, match=r"statedir .* cannot be made: .* or set statedir"):
+        first_start(make_config(tmp_path))
