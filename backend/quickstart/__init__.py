@@ -38,7 +38,8 @@ def run(state: Path, *, once: bool, port: int | None) -> int:
     config = prepare(state.absolute(), port)
     overrides = {"web.port": str(port)} if port is not None else {}
     say(f"configuration {config.path}")
-    with Daemon(config.path, overrides, grace=config.stop_timeout + 2) as daemon:
+    grace = config.stop_timeout + 2
+    with Daemon(config.path, overrides, rundir=config.rundir, grace=grace) as daemon:
         try:
             daemon.wait_ready(START_LIMIT, on_status=say)
             first_build(config, daemon, state.absolute() / "sample")

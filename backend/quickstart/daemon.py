@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -65,6 +64,8 @@ def _note(_number: int, _frame: FrameType | None) -> None:
 class Daemon:
     """A running daemon; leaving the `with` block stops it within `grace` seconds.
 
+    It reports to a socket in `rundir`, a directory that only we can write to.
+
     Its output goes to stderr in `wait_end`. Until then only warnings and errors do, and
     nothing before it serves: if it never does, its last line is the reason.
     """
@@ -74,11 +75,13 @@ class Daemon:
         config: Path,
         overrides: Mapping[str, str],
         *,
+        rundir: Path,
         grace: float,
         command: tuple[str, ...] = (sys.executable, "-m", "backend.cli"),
     ) -> None:
         options = [part for key, value in overrides.items() for part in ("-o", f"{key}={value}")]
         self._argv = [*command, "-c", str(config), *options]
+        self._rundir = rundir
         self._grace = grace
         self._ready = False
         self._words = ""
@@ -90,11 +93,13 @@ class Daemon:
         with ExitStack() as stack:
             self._signals = SignalPipe()
             stack.callback(self._signals.close)
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="copr-be-"))
+            address = self._rundir / f"notify.{os.getpid()}"
+            address.unlink(missing_ok=True)
             self._notify = stack.enter_context(
                 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
             )
-            self._notify.bind(f"{directory}/notify")
+            self._notify.bind(str(address))
+            stack.callback(address.unlink, missing_ok=True)
             self._output, writer = os.pipe()
             stack.callback(os.close, self._output)
             fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_NONBLOCK)
@@ -104,7 +109,7 @@ class Daemon:
                         self._argv,
                         stdout=writer,
                         stderr=writer,
-                        env={**os.environ, "NOTIFY_SOCKET": f"{directory}/notify"},
+                        env={**os.environ, "NOTIFY_SOCKET": str(address)},
                     )
                 )
             finally:

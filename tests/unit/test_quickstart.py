@@ -28,7 +28,13 @@ def daemon(tmp_path: Path, script: str, grace: float = 5) -> Daemon:
     """
     program.write_text(textwrap.dedent(head) + textwrap.dedent(script))
     command = (sys.executable, str(program))
-    return Daemon(tmp_path / "copr-be.conf", {"web.port": "1"}, grace=grace, command=command)
+    return Daemon(
+        tmp_path / "copr-be.conf",
+        {"web.port": "1"},
+        rundir=tmp_path,
+        grace=grace,
+        command=command,
+    )
 
 
 def test_config_keeps_everything_below_state(tmp_path: Path) -> None:
