@@ -152,5 +152,6 @@ _BUILD = r"""
 echo "Building with rpmbuild $(rpm --version | sed 's/.* //') in a sandbox: $*"
 rpm -qp --nosignature --nodigest --requires /in.src.rpm 2>/dev/null |
   sed '/^rpmlib(/d; s/^/BuildRequires, not checked on this host: /'
-exec rpmbuild "$@"
+rpmbuild "$@"
+exit $?  # no exec: the shell is pid 1 and reaps orphans
 """

@@ -191,6 +191,9 @@ def _isolation(net: bool) -> list[str]:
     options = [f"--unshare-{flag}" for flag in flags]
     options += ["--uid", str(INNER_ID), "--gid", str(INNER_ID), "--hostname", "builder"]
     options += ["--die-with-parent", "--new-session", "--clearenv"]
+    # With an init of its own bubblewrap returns before daemons of the build are dead, and
+    # they could still change results. As pid 1 the command takes everything with it first.
+    options += ["--as-pid-1"]
     for name, value in environment().items():
         options += ["--setenv", name, value]
     return options

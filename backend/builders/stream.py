@@ -10,6 +10,7 @@ from backend.exceptions import BuildError
 from backend.process import Child
 
 CHECK_EVERY = 2.0
+DRAIN = 5.0
 MIN_FREE = 256 * 1024**2
 _KEEP = 65536
 
@@ -101,15 +102,13 @@ def _check_disk(request: BuildRequest) -> None:
 
 
 def _drain(pipe: int, log: Log) -> None:
-    os.set_blocking(pipe, False)
-    try:
-        while data := os.read(pipe, _KEEP):
-            log.write(data)
-    except BlockingIOError:
-        # A descriptor that escaped would be a bug; never wait for it.
-        if select.select([pipe], [], [], 1.0)[0]:
-            while data := os.read(pipe, _KEEP):
-                log.write(data)
+    """Read to the end, which comes within milliseconds of the kill; never wait for long."""
+    deadline = time.monotonic() + DRAIN
+    while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        data = os.read(pipe, _KEEP)
+        if not data:
+            return
+        log.write(data)
 
 
 def decisive_line(tail: bytes) -> str:

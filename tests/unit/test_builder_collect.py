@@ -1,0 +1,89 @@
+"""Collecting results of a hostile build, and finding the line that says why one failed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backend.builders import collect
+from backend.builders.stream import decisive_line
+from backend.exceptions import BuildError
+
+NAME = "a-1-1.noarch.rpm"
+
+
+def _take(tmp_path: Path, fill: Callable[[Path], object]) -> tuple[tuple[str, ...], Path]:
+    results, out = tmp_path / "results", tmp_path / "out"
+    results.mkdir()
+    out.mkdir()
+    fd = collect.open_directory(results)
+    try:
+        fill(results)
+        return collect.take(fd, out), out
+    finally:
+        os.close(fd)
+
+
+def test_plain_files_are_moved_and_get_our_mode(tmp_path: Path) -> None:
+    def fill(results: Path) -> None:
+        (results / NAME).write_bytes(b"x")
+        (results / NAME).chmod(0o4000)
+
+    names, out = _take(tmp_path, fill)
+    assert names == (NAME,)
+    assert (out / NAME).stat().st_mode == 0o100644
+    assert not list((tmp_path / "results").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fill", "reason"),
+    [
+        (lambda d: (d / NAME).symlink_to("/etc/passwd"), "not a regular file"),
+        (lambda d: os.mkfifo(d / NAME), "not a regular file"),
+        (lambda d: (d / NAME).mkdir(), "not a regular file"),
+        (lambda d: ((d / NAME).touch(), (d / "b.rpm").hardlink_to(d / NAME)), "hard links"),
+        (lambda d: (d / "new\nline.rpm").touch(), "no usual name"),
+        (lambda d: (d / "-rf.rpm").touch(), "no usual name"),
+        (lambda d: (d / "a-%{ver}-1.noarch.rpm").touch(), "no usual name"),
+        (lambda d: (d / "results.json").touch(), "no usual name"),
+    ],
+)
+def test_anything_else_is_refused(
+    tmp_path: Path, fill: Callable[[Path], object], reason: str
+) -> None:
+    with pytest.raises(BuildError, match=reason):
+        _take(tmp_path, fill)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_opened_directory_counts_not_its_name(tmp_path: Path) -> None:
+    def fill(results: Path) -> None:
+        results.rename(tmp_path / "moved")
+        results.symlink_to("/etc")
+
+    assert _take(tmp_path, fill)[0] == ()
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        (
+            b"+ false\nerror: Bad exit status from /var/tmp/x (%build)\n\nRPM build errors:\n"
+            b"    line 3: odd\n    Bad exit status from /var/tmp/x (%build)\n",
+            "Bad exit status from /var/tmp/x (%build)",
+        ),
+        (
+            b"RPM build errors:\n    Installed (but unpackaged) file(s) found:\n   /a\n   /b\n",
+            "Installed (but unpackaged) file(s) found: /a /b",
+        ),
+        (
+            b"error: Architecture is not included: x86_64\n",
+            "Architecture is not included: x86_64",
+        ),
+        (b"something\n\n", "something"),
+        (b"", "no output at all"),
+    ],
+)
+def test_decisive_line(log: bytes, line: str) -> None:
+    assert decisive_line(log) == line
