@@ -28,6 +28,6 @@ test:
 	@echo "== mypy"
 	@$(bin)/mypy
 	@echo "== import-linter"
-	@$(bin)/lint-imports
+	@$(bin)/lint-imports --no-logo
 	@echo "== pytest"
 	@exec $(bin)/pytest
