@@ -4,6 +4,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from backend.exceptions import CoprBackendError
@@ -19,9 +20,9 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         yield lab
 
 
-def refused(reply: object, status: int, text: str) -> None:
-    assert getattr(reply, "status_code", 0) == status, getattr(reply, "text", "")
-    assert text in getattr(reply, "json", dict)()["error"]
+def refused(reply: httpx.Response, status: int, text: str) -> None:
+    assert reply.status_code == status, reply.text
+    assert text in reply.json()["error"]
 
 
 def test_project_has_exactly_the_keys_of_the_real_one(lab: Lab) -> None:
@@ -137,7 +138,7 @@ def test_refusals_of_writing(lab: Lab) -> None:
     assert denied.json()["output"] == "notok"
     assert denied.json()["error"].startswith("Login invalid/expired. Please visit ")
 
-    def add(owner: str = "admin", **body: object) -> object:
+    def add(owner: str = "admin", **body: object) -> httpx.Response:
         return lab.api("POST", f"/project/add/{owner}", body)
 
     refused(add(name="hello"), 400, "name: You already have a project named 'hello'.")
@@ -149,7 +150,7 @@ def test_refusals_of_writing(lab: Lab) -> None:
     again = lab.api("POST", "/project/add/admin?exist_ok=True", {"name": "hello"})
     assert again.json()["id"] == 1
 
-    def build(**body: object) -> object:
+    def build(**body: object) -> httpx.Response:
         where = {"ownername": "admin", "projectname": "hello"}
         return lab.api("POST", "/build/create/url", where | body)
 

@@ -16,7 +16,7 @@ from backend.web.app import create_app
 from backend.web.setup import first_start
 
 CHROOTS = ("fedora-41-x86_64", "debian-12-x86_64")
-PASSWORD = "s3cret"  # noqa: S105
+PASSWORD = "s3cret"
 SRPM = b"\xed\xab\xee\xdb\x03\x00\x00\x01\x00\x01hello-2.8-1" + bytes(200)
 
 
@@ -107,7 +107,12 @@ class Lab:
 
     def source_done(self, build: int, **values: Any) -> None:
         url = f"http://x/{build}.src.rpm"
-        given = {"status": 1, "pkg_name": "hello", "pkg_version": "2.8-1", "srpm_url": url}
+        given: dict[str, Any] = {
+            "status": 1,
+            "pkg_name": "hello",
+            "pkg_version": "2.8-1",
+            "srpm_url": url,
+        }
         self.report(build, **(given | values))
 
     def tasks(self) -> list[str]:
