@@ -29,12 +29,14 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "bwrap": ("bubblewrap", "bubblewrap"),
     "cpio": ("cpio", "cpio"),
     "createrepo_c": ("createrepo-c", "createrepo_c"),
+    "mount": ("mount", "util-linux"),
     "prlimit": ("util-linux", "util-linux"),
     "redis-server": ("redis-server", "valkey-compat-redis"),
     "rpm": ("rpm", "rpm"),
     "rpm2cpio": ("rpm2cpio", "rpm"),
     "rpmbuild": ("rpm", "rpm-build"),
     "setpriv": ("util-linux", "util-linux"),
+    "unshare": ("util-linux", "util-linux"),
 }
 
 

@@ -17,7 +17,7 @@ from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError, ToolError
 from backend.process import find
 
-TOOLS = ("bwrap", "prlimit", "setpriv", "unshare", "rpm", "rpmbuild", "rpm2cpio", "cpio")
+TOOLS = "bwrap prlimit setpriv unshare mount rpm rpmbuild rpm2cpio cpio"
 CLEANUP_TIMEOUT = 600
 _CLEAN = """
 cd /area || exit 1
@@ -35,7 +35,7 @@ class RpmbuildBuilder:
 
     def preflight(self) -> None:
         """Raises ToolError, with the remedy, if it cannot work on this machine."""
-        for tool in TOOLS:
+        for tool in TOOLS.split():
             find(tool)
         with tempfile.TemporaryDirectory(prefix="copr-backend-") as name:
             self._sandbox.preflight(Path(name))
@@ -53,15 +53,15 @@ class RpmbuildBuilder:
 
     def inspect(self, srpm: Path, workdir: Path, slot: int) -> SourceInfo:
         """Read a source package of unknown origin in the sandbox."""
-        self._prepare()
         with _our_fault():
+            self._prepare()
             area = _area(self._config, srpm, workdir, slot)
             return headers.inspect(self._sandbox, area, srpm)[0]
 
     def build(self, request: BuildRequest, monitor: Monitor) -> tuple[Artifact, ...]:
         """Build in the sandbox, and return the checked results."""
-        self._prepare()
         with _our_fault():
+            self._prepare()
             area = _area(self._config, request.srpm, request.workdir, request.slot)
             source = headers.inspect(self._sandbox, area, request.srpm)[0].package
             results = collect.open_directory(area.path / "results")
@@ -73,8 +73,8 @@ class RpmbuildBuilder:
 
     def cleanup(self, workdir: Path, slot: int) -> None:
         """Remove `workdir`; what the build made is removed by its own user, in the sandbox."""
-        self._prepare()
         with _our_fault():
+            self._prepare()
             area = Area.make(self._config, workdir, slot)
             binds: list[str] = []
             for name in ("build", "results", "tmp", "vartmp"):
@@ -141,7 +141,9 @@ def _reason(tail: bytes, code: int) -> str:
     line = decisive_line(tail)
     if "rchitecture is not included" in line or "rchitecture is excluded" in line:
         return f"{line} (ExclusiveArch or ExcludeArch of the spec: build in another chroot)"
-    return f"{line} (rpmbuild was killed by signal {code - 128})" if code > 128 else line
+    if code > 128:
+        return f"rpmbuild was killed by signal {code - 128}, after the line: {line}"
+    return line
 
 
 def _area(config: Config, srpm: Path, workdir: Path, slot: int) -> Area:

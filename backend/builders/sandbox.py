@@ -26,8 +26,8 @@ ROOT = Path("/")
 #: Entries of /etc that tools need and that hold no secrets; glob patterns.
 ETC = """
 alternatives bash.bashrc bindresvport.blacklist ca-certificates* crypto-policies
-debian_version dictionaries-common emacs ethertypes fedora-release fonts gai.conf ghc groff
-gtk-2.0 gtk-3.0 host.conf ImageMagick-* init.d inputrc java java-* jvm* ld.so.cache ld.so.conf
+debian_version dictionaries-common dpkg emacs ethertypes fedora-release fonts gai.conf ghc groff
+gtk-2.0 gtk-3.0 host.conf ImageMagick-* init.d inputrc issue java java-* jvm* ld.so.cache ld.so.conf
 ld.so.conf.d locale.alias locale.conf locale.gen localtime login.defs lsb-release lynx magic
 magic.mime man_db.conf manpath.config maven mime.types mke2fs.conf netconfig networks
 ocamlfind.conf os-release papersize perl php pki/ca-trust pki/tls/cert.pem pki/tls/certs profile
@@ -233,17 +233,21 @@ def _etc(fds: list[int], net: bool) -> list[str]:
         "nsswitch.conf": NSSWITCH,
         "hostname": "builder\n",
         "hosts": "127.0.0.1 localhost builder\n::1 localhost\n",
-        "resolv.conf": Path("/etc/resolv.conf").read_text() if net else "",
+        "resolv.conf": _text(Path("/etc/resolv.conf")) if net else "",
     }
     for name, text in files.items():
         options += ["--ro-bind-data", str(_memory(fds, text.encode())), f"/etc/{name}"]
     return options
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
 def _accounts(name: str, own: str) -> str:
     """The host's system accounts, which carry no secrets, and the builder; no people."""
     lines = []
-    for line in Path("/etc", name).read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in _text(Path("/etc", name)).splitlines():
         fields = line.split(":")
         if len(fields) > 2 and fields[2].isdigit() and not 1000 <= int(fields[2]) < 65534:
             lines.append(":".join([fields[0], "x", *fields[2:]]))

@@ -1,0 +1,77 @@
+"""What the command line of the sandbox promises, without starting it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from backend import config
+from backend.builders import sandbox
+from backend.builders.sandbox import UID_RANGE, Area, Sandbox
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> config.Config:
+    path = tmp_path / "copr-be.conf"
+    path.write_text("[backend]\n[builder]\nuid=60706\n")
+    return config.load(path)
+
+
+@pytest.fixture(autouse=True)
+def programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "find", lambda name: f"/usr/bin/{name}")
+
+
+def options(box: Sandbox, area: Area, net: bool = False) -> tuple[list[str], list[str]]:
+    """The visible command line, and what bubblewrap reads from the descriptor."""
+    with box.command(area, ["true"], binds=["--bind", "{}/results", "/r"], net=net) as command:
+        argv = list(command.argv)
+        fd = int(argv[argv.index("--args") + 1])
+        return argv, os.pread(fd, 10**6, 0).decode().split("\0")
+
+
+def test_slots_wrap_below_systemds_dynamic_users(
+    settings: config.Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda *_args, **_kwargs: None)
+    uids = [Area.make(settings, tmp_path, slot).uid for slot in (0, 1, UID_RANGE - 1, UID_RANGE)]
+    assert uids == [60706, 60707, 61183, 60706]
+
+
+def test_root_drops_everything_before_bubblewrap(
+    settings: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    argv, _ = options(Sandbox(settings), Area(path=Path("/secret/area"), uid=60706))
+    before = argv[: argv.index("/usr/bin/bwrap")]
+    setpriv = before[before.index("/usr/bin/setpriv") :]
+    assert setpriv[1:5] == ["--reuid", "60706", "--regid", "60706"]
+    assert {"--no-new-privs", "--clear-groups", "--bounding-set=-all"} <= set(setpriv)
+    assert setpriv[setpriv.index("--pdeathsig") + 1] == "KILL"
+
+
+def test_bubblewraps_own_command_line_shows_no_host_path(
+    settings: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    argv, inside = options(Sandbox(settings), Area(path=Path("/secret/area"), uid=1000))
+    assert not [word for word in argv if "/secret" in word]
+    assert "/secret/area/results" in inside
+    assert {"--disable-userns", "--unshare-net", "--die-with-parent", "--as-pid-1"} <= set(inside)
+
+
+def test_the_network_is_shared_only_on_request(
+    settings: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    _, inside = options(Sandbox(settings), Area(path=Path("/a"), uid=1000), net=True)
+    assert "--unshare-net" not in inside
+    assert "--unshare-user" in inside
+
+
+def test_etc_is_an_allowlist(settings: config.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    _, inside = options(Sandbox(settings), Area(path=Path("/a"), uid=1000))
+    secret = {"/etc", "/etc/shadow", "/etc/ssh", "/etc/copr", "/etc/ssl", "/etc/ssl/private"}
+    assert not secret & set(inside)
