@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from backend.chroot import Chroot
 from backend.constants import Source, Status
-from backend.web import states
+from backend.web import housekeeping, states
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, CancelRequest, Project
 from backend.web.request import Ctx, JsonObject, require_backend
@@ -183,13 +183,17 @@ def update(ctx: Ctx, body: JsonObject) -> Response:
         builds = {_identity(build, "id"): build for build in _objects(body, "builds")}
         for build in builds.values():
             _check_status(build)
-        known = []
+        known, uploads = [], []
         with ctx.writing() as session:
             for number, record in builds.items():
                 row = session.get(Build, number)
                 if row is not None:
                     known.append(number)
                     new_work |= states.apply(session, row, record)
+                    if states.upload_is_done(row):
+                        uploads.append(row)
+        for row in uploads:
+            housekeeping.forget_upload(ctx, row)
         reply["updated_builds_ids"] = known
         reply["non_existing_builds_ids"] = [number for number in builds if number not in known]
     if "actions" in body:

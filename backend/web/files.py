@@ -44,6 +44,23 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name.endswith((".tmp", "~")) or not name.isprintable()
 
 
+def log_size(directory: Path, name: str) -> int | None:
+    """Bytes of a log, compressed or not, as `serve` would give them; None without one."""
+    try:
+        parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with _closing(parent):
+        with contextlib.suppress(OSError):
+            return os.stat(name, dir_fd=parent, follow_symlinks=False).st_size
+        try:
+            found = _packed(parent, name)
+        except (OSError, ApiError):
+            return None
+        with found.file:
+            return found.size
+
+
 def _nothing() -> ApiError:
     return ApiError(404, "There is nothing at this address.")
 

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter
-from sqlalchemy import exists, select, text
+from sqlalchemy import select, text
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
@@ -17,7 +17,7 @@ from starlette.responses import (
 from backend.chroot import Chroot
 from backend.constants import SRPM_CHROOT, Status
 from backend.layout import BUILDER_LOG
-from backend.web import states
+from backend.web import files, states
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, Project
 from backend.web.queries import get_build, get_project
@@ -66,10 +66,8 @@ def front(ctx: Ctx) -> Response:
     """What is running, what waits, what ended lately."""
     alive = Project.deleted_on.is_(None)
     query = select(Build).join(Project).where(alive).order_by(Build.id.desc())
-    chroot_active = exists().where(
-        BuildChroot.build_id == Build.id, BuildChroot.status.in_(states.ACTIVE)
-    )
-    active = Build.source_status.in_(states.ACTIVE) | chroot_active
+    chroots = select(BuildChroot.build_id).where(BuildChroot.status.in_(states.ACTIVE))
+    active = Build.source_status.in_(states.ACTIVE) | Build.id.in_(chroots)
     with ctx.reading() as session:
         unfinished = query.where(active, Build.canceled.is_(False)).limit(200)
         busy = [_summary(build) for build in session.scalars(unfinished)]
@@ -101,12 +99,8 @@ def _directory(build: Build, chroot: str, result_dir: str | None) -> str | None:
 
 
 def _task(ctx: Context, name: str, row: Build | BuildChroot, directory: str | None) -> Any:
-    log = None
-    if directory and any(
-        (ctx.config.destdir / directory / f"{BUILDER_LOG}{suffix}").is_file()
-        for suffix in ("", ".gz")
-    ):
-        log = f"/results/{quote(directory)}{BUILDER_LOG}"
+    size = files.log_size(ctx.config.destdir / directory, BUILDER_LOG) if directory else None
+    log = f"/results/{quote(directory)}{BUILDER_LOG}" if directory and size is not None else None
     status = row.source_status if isinstance(row, Build) else row.status
     return {
         "name": name,
@@ -116,6 +110,7 @@ def _task(ctx: Context, name: str, row: Build | BuildChroot, directory: str | No
         "failure": row.failure,
         "files": f"/results/{quote(directory)}" if directory else None,
         "log": log,
+        "log_size": size,
     }
 
 

@@ -42,6 +42,14 @@ def is_finished(build: Build) -> bool:
     return build_status(build) in FINISHED
 
 
+def upload_is_done(build: Build) -> bool:
+    """True when nobody will read the uploaded package again."""
+    token: str = build.source.get("tmp", "")
+    if not token or build.source_status not in FINISHED:
+        return False
+    return token not in (build.srpm_url or "")
+
+
 def now() -> int:
     """Seconds since 1970."""
     return int(time.time())

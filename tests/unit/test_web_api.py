@@ -173,6 +173,15 @@ def test_upload_is_stored_and_served(lab: Lab) -> None:
     task = lab.back("get-srpm-build-task/1")
     assert task["source_type"] == 2
     assert url in task["source_json"]
+    lab.source_done(1, srpm_url=url)
+    path = url.removeprefix("http://127.0.0.1:5000")
+    assert lab.client.get(path).status_code == 200
+
+
+def test_upload_that_nobody_needs_is_removed(lab: Lab) -> None:
+    lab.project()
+    lab.source_done(lab.upload().json()["id"])
+    assert not list((lab.config.statedir / "uploads").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,14 @@
 const tasks = document.getElementById("tasks");
 const logs = new Map();
 
-async function follow(section, url) {
+// A long log is followed from near its end; the whole of it is behind the link.
+const LONG = 1024 * 1024;
+
+async function follow(section, url, size) {
   const pre = section.querySelector(".log");
-  const log = logs.get(url) || { offset: 0, decoder: new TextDecoder() };
+  if (logs.has(url) && size < logs.get(url).offset) { logs.delete(url); } // another attempt began
+  const log = logs.get(url) || { offset: size > LONG ? size - LONG : 0, decoder: new TextDecoder() };
+  if (logs.has(url) && size <= log.offset) { return; }
   const headers = log.offset ? { Range: `bytes=${log.offset - 1}-` } : {};
   const reply = await fetch(url, { headers, cache: "no-store" });
   if (!reply.ok) { return; }
@@ -38,7 +43,7 @@ async function look() {
     if (!section) { location.reload(); return true; }
     show(section.querySelector(".state"), task.state);
     section.querySelector(".failure").textContent = task.failure || "";
-    if (task.log) { await follow(section, task.log); }
+    if (task.log) { await follow(section, task.log, task.log_size); }
   }
   if (now.finished && tasks.dataset.finished === "no") { location.reload(); }
   return now.finished;
