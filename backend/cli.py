@@ -85,13 +85,17 @@ def _daemonize(config: Path, ext_opts: dict[str, object]) -> int:
     from backend.config import load  # noqa: PLC0415
     from backend.daemons.backend import run_backend  # noqa: PLC0415
     from backend.daemons.prepare import check_directories  # noqa: PLC0415
+    from backend.daemons.web import listen  # noqa: PLC0415
+    from backend.daemons.worker import load_builder  # noqa: PLC0415
     from backend.locks import PidFile  # noqa: PLC0415
 
     opts = load(config, ext_opts["overrides"])  # type: ignore[arg-type]
     check_directories(opts)
     pidfile = PidFile(Path(str(ext_opts["pidfile"] or opts.rundir / "copr-be.pid")))
-    pidfile.acquire()  # refuses a second daemon while somebody still reads the message
-    pidfile.abandon()
+    pidfile.check()
+    load_builder(opts).preflight()
+    if opts.embedded:
+        listen(opts).close()
     out = (opts.log_dir / "daemon.out").open("a")
     # No signal_map: it would raise SystemExit in the middle of anything.
     with DaemonContext(stdout=out, stderr=out, signal_map={}, umask=0o022):

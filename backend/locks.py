@@ -32,8 +32,7 @@ class PidFile:
         self.path = path
         self._fd = -1
 
-    def acquire(self) -> Self:
-        """Take the file and write our pid; raises AlreadyRunning naming the other daemon."""
+    def _lock(self) -> int:
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -50,7 +49,15 @@ class PidFile:
                 f"copr-backend already runs as pid {holder} (pid file {self.path}):"
                 " stop it first, or use a configuration with another rundir"
             ) from None
-        self._fd = fd
+        return fd
+
+    def check(self) -> None:
+        """Raises what `acquire` would raise, and changes nothing."""
+        os.close(self._lock())
+
+    def acquire(self) -> Self:
+        """Take the file and write our pid; raises AlreadyRunning naming the other daemon."""
+        self._fd = self._lock()
         self.write()
         return self
 

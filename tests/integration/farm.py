@@ -118,11 +118,12 @@ class Farm:
         return found
 
     def titled(self, text: str) -> list[int]:
-        """Pids of descendants whose title contains `text`."""
+        """Pids of our own descendants (not of programs they run) whose title contains `text`."""
         found = []
         for pid in self.children():
             with contextlib.suppress(OSError):
-                if text in Path(f"/proc/{pid}/cmdline").read_text():
+                title = Path(f"/proc/{pid}/cmdline").read_text()
+                if title.startswith("copr-be: ") and text in title:
                     found.append(pid)
         return found
 
