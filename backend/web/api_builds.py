@@ -70,7 +70,6 @@ def build_chroot_list(ctx: Ctx, build_id: int, limit: Limit = None, offset: Offs
 
 
 @router.get("/build-chroot")
-@router.get("/build-chroot/")
 def build_chroot(ctx: Ctx, build_id: int, chrootname: str) -> Response:
     """One chroot of a build."""
     with ctx.reading() as session:

@@ -21,7 +21,7 @@ from backend.layout import BACKEND_LOG, BUILDER_LOG
 from backend.web.errors import ApiError
 
 _CHUNK = 256 * 1024
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _LIVE = (BUILDER_LOG, BACKEND_LOG)
 _TEXT = (".log", ".spec", ".info", ".txt", ".repo", ".cfg", ".gpg", "success", "fail", "status")

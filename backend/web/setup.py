@@ -3,6 +3,7 @@
 import configparser
 import io
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from backend.exceptions import CoprBackendError
 from backend.web.models import Base, User
 from backend.web.store import database_url, hash_token, make_engine
 
+_USER = re.compile(r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_-])*")
+
 
 def first_start(config: Config) -> None:
     """Make what is missing; harmless when repeated.
@@ -22,6 +25,11 @@ def first_start(config: Config) -> None:
     Without the copr-cli configuration the admin user gets a new token: the old one is known
     only as a hash. Raises CoprBackendError with fact and remedy.
     """
+    if not _USER.fullmatch(config.web_admin_user):
+        raise CoprBackendError(
+            f"web.admin_user is {config.web_admin_user!r}: use letters, digits, dots, dashes and"
+            " underscores, and begin with a letter or digit"
+        )
     for key, directory in (("destdir", config.destdir), ("statedir", config.statedir)):
         _need_writable(key, directory)
     engine = make_engine(database_url(config))

@@ -271,6 +271,12 @@ def test_first_start_is_repeatable_and_renews_a_lost_token(tmp_path: Path) -> No
     assert token_of(config) != before
 
 
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "a..b", "<b>"])
+def test_first_start_refuses_a_user_name_that_is_no_directory(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CoprBackendError, match=r"web\.admin_user is "):
+        first_start(make_config(tmp_path, web__admin_user=name))
+
+
 def test_first_start_says_what_to_do_about_a_bad_directory(tmp_path: Path) -> None:
     (tmp_path / "statedir").write_text("in the way")
     with pytest.raises(CoprBackendError, match=r"statedir .* cannot be made: .* or set statedir"):
