@@ -1,6 +1,7 @@
 """Puts the embedded frontend together."""
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
@@ -22,6 +23,8 @@ from backend.web import (
 from backend.web.models import Base
 from backend.web.render import HERE
 from backend.web.store import Context, database_url, make_engine
+
+_log = logging.getLogger(__name__)
 
 
 class Door:
@@ -49,6 +52,18 @@ class Door:
         await self._app(scope, receive, stamped)
 
 
+def _harmless(wake: Callable[[str], None]) -> Callable[[str], None]:
+    """A wake that fails only costs time: the grabber looks again by itself."""
+
+    def try_to_wake(reason: str) -> None:
+        try:
+            wake(reason)
+        except Exception:  # noqa: BLE001  (whatever it is, the work is stored)
+            _log.exception("cannot wake the job grabber; it will look by itself")
+
+    return try_to_wake
+
+
 def create_app(
     config: Config, *, password: str, chroots: tuple[str, ...], wake: Callable[[str], None]
 ) -> FastAPI:
@@ -70,7 +85,7 @@ def create_app(
         lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.context = Context(
-        config=config, password=password, chroots=chroots, wake=wake, engine=engine
+        config=config, password=password, chroots=chroots, wake=_harmless(wake), engine=engine
     )
     errors.install(app)
     app.add_middleware(Door)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.web.app import _harmless
 from tests.unit.test_web_lab import CHROOTS, PASSWORD, Lab, running_lab
 
 FEDORA, DEBIAN = CHROOTS
@@ -207,3 +208,11 @@ def test_background_builds_come_last(lab: Lab) -> None:
     lab.submit(background=True)
     lab.submit()
     assert lab.tasks() == ["2", "1"]
+
+
+def test_a_failing_wake_is_harmless(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(reason: str) -> None:
+        raise ConnectionError(reason)
+
+    _harmless(broken)("new")
+    assert "cannot wake" in caplog.text
