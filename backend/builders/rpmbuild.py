@@ -67,7 +67,11 @@ class RpmbuildBuilder:
             results = collect.open_directory(area.path / "results")
             try:
                 self._run(area, request, monitor)
-                return self._collect(area, source, results)
+                try:
+                    return self._collect(area, source, results)
+                except BuildError as error:  # our verdict: rpmbuild itself was content
+                    monitor.output(f"error: {error}\n".encode())
+                    raise
             finally:
                 os.close(results)
 

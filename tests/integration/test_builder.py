@@ -148,9 +148,10 @@ def test_other_architecture_is_explained(tmp_path: Path, build: Build) -> None:
         build(source(tmp_path, tags="ExclusiveArch: s390x"))
 
 
-def test_no_rpm_is_a_failure(tmp_path: Path, build: Build) -> None:
+def test_no_rpm_is_a_failure(tmp_path: Path, build: Build, watcher: Watcher) -> None:
     with pytest.raises(BuildError, match="made no RPM"):
         build(source(tmp_path, files="rm -r %{buildroot}/usr"))
+    assert watcher.log.splitlines()[-1].startswith(b"error: rpmbuild succeeded but made no RPM")
 
 
 def test_limits_are_named(tmp_path: Path, build: Build, watcher: Watcher) -> None:
