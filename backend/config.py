@@ -46,6 +46,7 @@ class Config:
     log_level: str
     sleeptime: int
     redis_url: str = field(repr=False)
+    max_workers: int
     build_groups: int
     exit_on_worker: bool
     max_attempts: int
@@ -133,14 +134,15 @@ def _build(path: Path, raw: Mapping[str, Mapping[str, str]]) -> Config:
             values[option.attribute] = _convert(path, option, option.name, text)
     values["web_cli_config"] = values["web_cli_config"] or values["statedir"] / "copr-cli.conf"
     groups = tuple(
-        _group(path, number, raw.get("backend", {})) for number in range(values["build_groups"])
+        _group(path, number, raw.get("backend", {}), values["max_workers"])
+        for number in range(values["build_groups"])
     )
     config = Config(path=path, groups=groups, **values)
     _check_urls(config)
     return config
 
 
-def _group(path: Path, number: int, section: Mapping[str, str]) -> Group:
+def _group(path: Path, number: int, section: Mapping[str, str], max_workers: int) -> Group:
     values: dict[str, Any] = {}
     for option in OPTIONS:
         if option.group:
@@ -151,9 +153,7 @@ def _group(path: Path, number: int, section: Mapping[str, str]) -> Group:
         id=number,
         name=values["name"] or f"group{number}",
         archs=values["archs"] or (platform.machine(),),
-        max_workers=(os.cpu_count() or 1)
-        if values["max_workers"] is None
-        else values["max_workers"],
+        max_workers=max_workers if values["max_workers"] is None else values["max_workers"],
     )
 
 
@@ -184,18 +184,21 @@ def _hint(word: str, names: list[str]) -> str:
 
 
 def _convert(path: Path, option: Option, key: str, text: str) -> Any:
-    where = f"{path}: [{option.section}] {key} = {text if option.kind != 'secret' else '…'}"
     text = text.strip()
+    shown = "…" if option.kind == "secret" else " ".join(text.split())[:200]
+    where = f"{path}: [{option.section}] {key} = {shown}"
+    if "\n" in text or "\0" in text:
+        raise ConfigError(f"{where}: write it in one line")
     if option.kind in ("int", "seconds", "bytes"):
+        if not text and not option.default:
+            return os.cpu_count() or 1  # only max_workers has no fixed default
         return _number(option, where, text)
     if option.kind == "bool":
         if text.lower() not in _TRUE | _FALSE:
             raise ConfigError(f"{where}: write yes or no")
         return text.lower() in _TRUE
     if option.kind == "path":
-        if text and not Path(text).expanduser().is_absolute():
-            raise ConfigError(f"{where}: give an absolute path")
-        return Path(text).expanduser() if text else ""
+        return _path(option, where, text)
     if option.kind == "words":
         return tuple(text.replace(",", " ").split())
     if option.choices and text not in option.choices:
@@ -203,8 +206,20 @@ def _convert(path: Path, option: Option, key: str, text: str) -> Any:
     return text
 
 
+def _path(option: Option, where: str, text: str) -> Path | str:
+    if not text and not option.default:
+        return ""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if not path.is_absolute():
+        raise ConfigError(f"{where}: give an absolute path")
+    return path
+
+
 def _number(option: Option, where: str, text: str) -> int:
-    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,18})\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
     if not match or (match.group(2) and option.kind != "bytes"):
         example = "e.g. 512M" if option.kind == "bytes" else "a whole number is needed"
         raise ConfigError(f"{where}: {example}")
@@ -219,8 +234,12 @@ def _number(option: Option, where: str, text: str) -> int:
 def _check_urls(config: Config) -> None:
     for key in ("frontend_base_url", "results_baseurl", "web_public_url"):
         url = getattr(config, key)
-        parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a broken IPv6 address, a port out of range
+            good = False
+        if url and not good:
             raise ConfigError(f"{config.path}: {key} = {url}: write http://HOST or https://HOST")
     if not config.embedded and not config.results_baseurl:
         raise ConfigError(

@@ -96,6 +96,11 @@ class EmbeddedRedis:
         raise ToolError(f"the private redis-server did not start: see the end of {log}")
 
     @property
+    def pid(self) -> int:
+        """Its process; 0 when it was not started."""
+        return self._child.pid if self._child else 0
+
+    @property
     def alive(self) -> bool:
         """True while the server process runs."""
         return self._child is not None and self._child.poll() is None

@@ -16,7 +16,7 @@ from typing import Any
 
 from backend import pool
 from backend.config import DEFAULT_PATH, Config, load
-from backend.daemons import child, job_grab, log, web, worker
+from backend.daemons import child, job_grab, log, orphans, web, worker
 from backend.daemons.prepare import check_directories, frontend_password
 from backend.events import Events
 from backend.exceptions import ConfigError, CoprBackendError
@@ -58,8 +58,7 @@ class CoprBackend:
         self._password = ""
         self._events: Events | None = None
         self._queues: Queues | None = None
-        self._wakeup = (-1, -1)
-        self._received: set[int] = set()
+        self._wakeup = -1
 
     # --- configuration --------------------------------------------------------------------
 
@@ -220,22 +219,15 @@ class CoprBackend:
         if self._events:
             self._events.emit(what)
 
-    def _install_signals(self) -> None:
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup = (reader, writer)
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: None)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-
     def _wait(self, timeout: float) -> None:
-        if select.select([self._wakeup[0]], [], [], timeout)[0]:
+        received: set[int] = set()
+        if select.select([self._wakeup], [], [], timeout)[0]:
             with contextlib.suppress(BlockingIOError):
-                self._received |= set(os.read(self._wakeup[0], 4096))
-        if self._received & {signal.SIGTERM, signal.SIGINT}:
+                received = set(os.read(self._wakeup, 4096))
+        if received & {signal.SIGTERM, signal.SIGINT}:
             self.stopping = True
-        if signal.SIGHUP in self._received:
+        if signal.SIGHUP in received:
             self.update_conf()
-        self._received.clear()
 
     # --- life -----------------------------------------------------------------------------
 
@@ -244,7 +236,8 @@ class CoprBackend:
         check_directories(self.opts)
         self._builder.preflight()
         self._pidfile.acquire()
-        self._install_signals()
+        self._wakeup = child.wakeup_pipe(*_SIGNALS)
+        orphans.adopt()
         try:
             self._begin()
             notify(READY="1", STATUS=f"serving {self.opts.frontend_url}")
@@ -281,6 +274,11 @@ class CoprBackend:
             self.prune_dead_workers_by_group_id(group.id)
             self.spin_up_workers_by_group({"id": group.id, "max_workers": group.max_workers})
         self.init_sub_process()
+        orphans.reap(self._own())
+
+    def _own(self) -> set[int]:
+        """Children that are waited for elsewhere."""
+        return {*self._born, self._redis.pid if self._redis else 0}
 
     def terminate(self) -> None:
         """Stop all processes within `stop_timeout`, and leave the queues empty."""
@@ -290,6 +288,7 @@ class CoprBackend:
         names = [name for name in ("jobgrab", "web") if name in self.helpers]
         self._stop([self.helpers.pop(name) for name in names] + everyone)
         self.workers_by_group_id.clear()
+        orphans.end(self._own(), self.opts.stop_timeout / 4)
         with contextlib.suppress(Exception):  # Redis may be what broke
             self.clean_task_queues()
             self.event("stopped")
@@ -309,7 +308,7 @@ class CoprBackend:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
-            process.join()
+            self._reap(process)
 
 
 def _how(process: BaseProcess) -> str:

@@ -41,10 +41,11 @@ def become(name: str, parent: int) -> None:
     title(name)
 
 
-def wakeup_pipe(number: signal.Signals) -> int:
-    """A non-blocking descriptor that becomes readable when the signal arrives."""
+def wakeup_pipe(*numbers: signal.Signals) -> int:
+    """A non-blocking descriptor from which the numbers of arrived signals can be read."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(number, lambda *_: None)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     return reader
 

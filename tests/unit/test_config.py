@@ -87,6 +87,12 @@ def test_groups_are_numbered(tmp_path: Path) -> None:
     )
 
 
+def test_groups_without_a_number_of_their_own_take_max_workers(tmp_path: Path) -> None:
+    text = "[backend]\nbuild_groups = 2\nmax_workers = 7\ngroup1_max_workers = 3"
+    groups = load(write(tmp_path, text)).groups
+    assert [group.max_workers for group in groups] == [7, 3]
+
+
 def test_overrides_win(tmp_path: Path) -> None:
     path = write(tmp_path, "[web]\nport = 5001\n")
     assert load(path, {"web.port": "5002"}).web_port == 5002
@@ -96,7 +102,7 @@ def test_overrides_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[backend]\nmax_worker = 2", "unknown key `max_worker`, perhaps `group0_max_workers`?"),
+        ("[backend]\nmax_worker = 2", "unknown key `max_worker`, perhaps `max_workers`?"),
         ("[backend]\ngroup0_max_worker = 2", "perhaps `group0_max_workers`?"),
         ("[backend]\nsleep_time = 2", "perhaps `sleeptime`?"),
         ("[backend]\nzzz = 2", "unknown key `zzz`: one of "),
@@ -115,6 +121,12 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("[backend]\nsleeptime = 1\nsleeptime = 2", "already exists"),
         ("sleeptime = 1", "no section headers"),
         ("[backend", "correct that line"),
+        ("[backend]\nstatedir =", "give an absolute path"),
+        ("[backend]\nstatedir = ~nosuchuser/x", "statedir = ~nosuchuser/x"),
+        ("[backend]\nresults_baseurl = http://[", "write http://HOST"),
+        ("[web]\npublic_url = http://h:99999", "write http://HOST"),
+        ("[backend]\nsleeptime = " + "9" * 5000, "a whole number is needed"),
+        ("[backend]\ndestdir = /a\n /b", "write it in one line"),
     ],
 )
 def test_errors_are_one_line_with_the_remedy(tmp_path: Path, text: str, message: str) -> None:
