@@ -45,7 +45,7 @@ setup(
         "redis>=5.0",
         "retask>=1.1",
         "setproctitle>=1.3.3",
-        "urllib3>=2.0",
+        "urllib3>=2.2",
     ],
     extras_require={"web": WEB, "quickstart": QUICKSTART, "test": QUICKSTART + TEST},
     entry_points={"console_scripts": ["copr_be.py=backend.cli:main"]},

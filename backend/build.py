@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backend import layout, sources
-from backend.builders import Artifact, Builder, BuildRequest, Package
+from backend.builders import Artifact, Builder, BuildRequest, Package, SourceInfo
 from backend.config import Config
 from backend.constants import Status
 from backend.exceptions import BuildError, Canceled, FrontendRefused, Stopped
@@ -23,6 +23,9 @@ from backend.job import RpmTask, SourceTask, Task
 from backend.queues import Claim, Queues
 from backend.repository import publish
 from backend.results import ResultDir, results_json_rpm, results_json_source
+
+#: The source package in a work directory.
+SRPM = "source.src.rpm"
 
 #: What a worker finally tells the frontend; None: nothing (canceled, or not wanted any more).
 Report = dict[str, Any] | None
@@ -157,18 +160,20 @@ def sweep(shop: Workshop) -> None:
             shop.builder.cleanup(left, shop.slot)
 
 
+def _obtain(shop: Workshop, task: SourceTask, monitor: BuildMonitor, workdir: Path) -> SourceInfo:
+    url = sources.source_url(task)
+    monitor.output(f"Fetching {url}\n".encode())
+    srpm, inspect_dir = workdir / SRPM, workdir / "inspect"
+    sources.fetch(task, srpm, shop.config.builder_max_download, monitor.check)
+    inspect_dir.mkdir(mode=0o700)
+    return shop.builder.inspect(srpm, inspect_dir, shop.slot)
+
+
 def _source(
     shop: Workshop, task: SourceTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
-    url = sources.source_url(task)
-    results.output(f"Fetching {url}\n".encode())
-    srpm = workdir / "source.src.rpm"
-    sources.download(url, srpm, shop.config.builder_max_download)
-    monitor.check()
-    inspect_dir = workdir / "inspect"
-    inspect_dir.mkdir(mode=0o700)
     try:
-        info = shop.builder.inspect(srpm, inspect_dir, shop.slot)
+        info = _obtain(shop, task, monitor, workdir)
     except BuildError as error:
         results.output(f"error: {error}\n".encode())
         raise
@@ -176,7 +181,7 @@ def _source(
     if len(package.name) > 100:
         raise BuildError(f"package name {package.name[:40]}… is longer than 100 characters")
     monitor.check()
-    results.place([Artifact(path=srpm, package=package)])
+    results.place([Artifact(path=workdir / SRPM, package=package)])
     results.write_spec(info.spec_name, info.spec)
     document = results_json_source(info, task.distributions)
     results.write_json(document)
@@ -190,7 +195,7 @@ def _source(
     }
 
 
-def _local_srpm(shop: Workshop, task: RpmTask, workdir: Path) -> Path:
+def _local_srpm(shop: Workshop, task: RpmTask, monitor: BuildMonitor, workdir: Path) -> Path:
     found = sources.published_srpm(task, shop.config.destdir, shop.config.results_url)
     if found:
         return found
@@ -199,8 +204,8 @@ def _local_srpm(shop: Workshop, task: RpmTask, workdir: Path) -> Path:
             "the task names a dist-git repository, which this backend cannot fetch from yet:"
             " use the embedded frontend (frontend_base_url empty)"
         )
-    srpm = workdir / "source.src.rpm"
-    sources.download(task.srpm_url, srpm, shop.config.builder_max_download)
+    srpm = workdir / SRPM
+    sources.download(task.srpm_url, srpm, shop.config.builder_max_download, monitor.check)
     return srpm
 
 
@@ -217,7 +222,7 @@ def _rpms(
     build_dir.mkdir(mode=0o700)
     limits = shop.config
     request = BuildRequest(
-        srpm=_local_srpm(shop, task, workdir),
+        srpm=_local_srpm(shop, task, monitor, workdir),
         chroot=task.chroot,
         workdir=build_dir,
         slot=shop.slot,

@@ -1,7 +1,10 @@
 """Gets a source package: from an upload, from a URL, or from our own results."""
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -10,7 +13,9 @@ from backend.constants import Source
 from backend.exceptions import BuildError, FrontendError
 from backend.job import RpmTask, SourceTask
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
+#: Longest time that one transfer may take, in seconds.
+LONGEST = 3600.0
 _SUFFIXES = (".src.rpm", ".nosrc.rpm")
 
 
@@ -30,14 +35,29 @@ def source_url(task: SourceTask) -> str:
     return url
 
 
-def download(url: str, target: Path, limit: int, *, timeout: float = 60.0) -> None:
+def _nothing() -> None:
+    """The check of a download that nobody can cancel."""
+
+
+def download(
+    url: str,
+    target: Path,
+    limit: int,
+    check: Callable[[], None] = _nothing,
+    *,
+    timeout: float = 60.0,
+) -> None:
     """Fetch `url` into the file `target`, at most `limit` bytes.
+
+    `check` is called between the pieces, and may end the transfer by raising.
 
     Raises BuildError when the server refuses it (4xx) or it is too large, FrontendError when
     nobody answers or the transfer breaks off: that is worth another try.
     """
     http = urllib3.PoolManager(
-        retries=urllib3.Retry(total=3, redirect=5, status=0, raise_on_redirect=False),
+        retries=urllib3.Retry(
+            total=5, connect=2, read=2, redirect=5, backoff_factor=0.5, raise_on_redirect=False
+        ),
         timeout=urllib3.Timeout(connect=min(timeout, 20.0), read=timeout),
     )
     try:
@@ -47,17 +67,31 @@ def download(url: str, target: Path, limit: int, *, timeout: float = 60.0) -> No
         ):
             if reply.status != 200:
                 _refuse(url, reply)
-            size = 0
-            for chunk in reply.stream(_CHUNK):
-                size += len(chunk)
-                if size > limit:
-                    raise BuildError(f"{url} is larger than {limit} bytes ([builder] max_download)")
-                file.write(chunk)
-            file.flush()
+            _copy(url, reply, file, limit, check)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise FrontendError(f"cannot fetch {url}: {error}") from error
     finally:
         http.clear()
+
+
+def _copy(
+    url: str,
+    reply: urllib3.BaseHTTPResponse,
+    file: IO[bytes],
+    limit: int,
+    check: Callable[[], None],
+) -> None:
+    deadline = time.monotonic() + LONGEST
+    size = 0
+    # read1 returns what has come, so that a slow server cannot hold off the check.
+    while chunk := reply.read1(_CHUNK):
+        check()
+        size += len(chunk)
+        if size > limit:
+            raise BuildError(f"{url} is larger than {limit} bytes ([builder] max_download)")
+        if time.monotonic() > deadline:
+            raise BuildError(f"{url} was not complete after {LONGEST:g} s: use a faster server")
+        file.write(chunk)
 
 
 def _refuse(url: str, reply: urllib3.BaseHTTPResponse) -> None:
@@ -67,6 +101,21 @@ def _refuse(url: str, reply: urllib3.BaseHTTPResponse) -> None:
         f"cannot fetch {url}: the server answered {reply.status} {reply.reason or ''}".rstrip()
         + ": check the address"
     )
+
+
+def fetch(task: SourceTask, target: Path, limit: int, check: Callable[[], None] = _nothing) -> None:
+    """Fetch the package of a source task into `target`.
+
+    A user's server that cannot be reached fails the build (BuildError); trouble with an
+    upload is the frontend's (FrontendError), and the task waits for it.
+    """
+    url = source_url(task)
+    try:
+        download(url, target, limit, check)
+    except FrontendError as error:
+        if task.source_type is Source.LINK:
+            raise BuildError(f"{error}: check the address, or submit again later") from error
+        raise
 
 
 def published_srpm(task: RpmTask, destdir: Path, results_url: str) -> Path | None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from backend.constants import Source
-from backend.exceptions import BuildError, FrontendError, FrontendRefused
+from backend.exceptions import BuildError, Canceled, FrontendError, FrontendRefused
 from backend.frontend import Frontend
 from backend.job import SourceTask
-from backend.sources import download, source_url
+from backend.sources import download, fetch, source_url
 
 
 class Server(ThreadingHTTPServer):
@@ -134,6 +134,16 @@ def test_download_and_its_limit(server: Server, tmp_path: Path) -> None:
         download(url, tmp_path / "b", 999)
 
 
+def test_download_can_be_canceled(server: Server, tmp_path: Path) -> None:
+    server.body = b"x" * 10**6
+
+    def check() -> None:
+        raise Canceled("enough")
+
+    with pytest.raises(Canceled):
+        download(f"http://127.0.0.1:{server.server_port}/a", tmp_path / "a", 10**7, check)
+
+
 @pytest.mark.parametrize(("status", "error"), [(404, BuildError), (503, FrontendError)])
 def test_download_refused(
     server: Server, tmp_path: Path, status: int, error: type[Exception]
@@ -141,3 +151,11 @@ def test_download_refused(
     server.status = status
     with pytest.raises(error, match=str(status)):
         download(f"http://127.0.0.1:{server.server_port}/a.src.rpm", tmp_path / "a", 10)
+
+
+def test_a_users_dead_server_fails_the_build_and_a_dead_frontend_does_not(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:9/a-1-1.src.rpm"
+    with pytest.raises(BuildError, match="check the address"):
+        fetch(source(url), tmp_path / "a", 10)
+    with pytest.raises(FrontendError):
+        fetch(source(url, 2), tmp_path / "a", 10)
