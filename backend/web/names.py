@@ -71,3 +71,15 @@ def number(body: dict[str, Any], field: str, default: int, least: int, most: int
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ApiError(400, f"{field}: must be a number from {least} to {most}")
     return value
+
+
+def stored_name(filename: str) -> str:
+    """The name under which an upload is kept: what is odd in it becomes `_`.
+
+    The package's identity comes from its header, so nothing depends on it. Raises ValueError
+    if it is not the name of a source package at all.
+    """
+    name = re.sub(r"[^A-Za-z0-9._+~^-]", "_", filename)[-200:]
+    if not SRPM_NAME.fullmatch(name):
+        raise ValueError(filename)
+    return name

@@ -13,7 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
 from backend.web.errors import ApiError
-from backend.web.names import SRPM_NAME
+from backend.web.names import stored_name
 
 _MAGIC = b"\xed\xab\xee\xdb"
 _SOURCE = b"\x00\x01"
@@ -116,14 +116,19 @@ class Upload:
         filename = options.get(b"filename", b"").decode("utf-8", "replace")
         if self.name:
             self._refuse(400, "pkgs: send one package at a time")
-        elif not SRPM_NAME.fullmatch(filename):
+        else:
+            self._open(filename)
+
+    def _open(self, filename: str) -> None:
+        try:
+            self.name = stored_name(filename)
+        except ValueError:
             self._refuse(
                 400, f"pkgs: {filename[:100]!r} is no source package: send a file named *.src.rpm"
             )
-        else:
-            self.name = filename
-            self.directory.mkdir(parents=True, mode=0o755)
-            self._file = (self.directory / filename).open("xb")
+            return
+        self.directory.mkdir(parents=True, mode=0o755)
+        self._file = (self.directory / self.name).open("xb")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         chunk = data[start:end]

@@ -281,3 +281,10 @@ def test_first_start_says_what_to_do_about_a_bad_directory(tmp_path: Path) -> No
     (tmp_path / "statedir").write_text("in the way")
     with pytest.raises(CoprBackendError, match=r"statedir .* cannot be made: .* or set statedir"):
         first_start(make_config(tmp_path))
+
+
+def test_an_upload_with_an_odd_name_is_kept_under_a_harmless_one(lab: Lab) -> None:
+    lab.project()
+    url = lab.upload(SRPM, "my päckage-%{ver}-1.src.rpm").json()["source_package"]["url"]
+    assert url.rsplit("/", 1)[-1] == "my_p_ckage-__ver_-1.src.rpm"
+    assert lab.client.get(url.removeprefix("http://127.0.0.1:5000")).content == SRPM
