@@ -54,8 +54,8 @@ class Frontend:
     def _judge(self, what: str, reply: urllib3.BaseHTTPResponse, text: bytes) -> Any:
         if reply.status >= 500 or reply.status == 408:
             raise FrontendError(f"{what}: the frontend answered {reply.status}")
-        if reply.status == 401:
-            raise FrontendRefused(f"{what}: password refused: correct frontend_auth")
+        if reply.status == 401:  # not final: nothing may be lost over a wrong setting
+            raise FrontendError(f"{what}: password refused: correct frontend_auth")
         if reply.status >= 400:
             raise FrontendRefused(f"{what}: the frontend answered {reply.status}")
         version = reply.headers.get(API_VERSION_HEADER, "")

@@ -15,6 +15,7 @@ from backend.daemons import child
 from backend.events import Events
 from backend.exceptions import (
     FrontendError,
+    FrontendRefused,
     InfrastructureError,
     ProtocolError,
     Stopped,
@@ -107,7 +108,7 @@ class Worker:
             self._events.emit(f"build {claim.task_id}: given back: {error}", "warning")
             select.select([], [], [], PAUSE)
             self._queues.give_back(self.name, self._group.id)
-        except (InfrastructureError, ToolError, OSError) as error:
+        except (FrontendRefused, InfrastructureError, ToolError, OSError) as error:
             self._fault(claim, str(error))
         except Stopped as error:
             self._events.emit(f"build {claim.task_id}: {error}", "warning")

@@ -84,7 +84,7 @@ def test_a_bad_record_costs_only_itself(server: Server, frontend: Frontend) -> N
     [
         (500, "9", b"x", FrontendError, "answered 500"),
         (408, "9", b"x", FrontendError, "answered 408"),
-        (401, "9", b"x", FrontendRefused, "frontend_auth"),
+        (401, "9", b"x", FrontendError, "frontend_auth"),
         (404, "9", b"x", FrontendRefused, "404"),
         (200, "", b"[]", FrontendError, "protocol unknown"),
         (200, "8", b"[]", FrontendError, "protocol 8"),

@@ -1,0 +1,96 @@
+"""What a worker does with its claim when something goes wrong; the build itself is replaced."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, cast
+
+import fakeredis
+import pytest
+
+from backend import build
+from backend.builders import Builder
+from backend.config import Config, Group
+from backend.daemons import child, worker
+from backend.exceptions import (
+    FrontendError,
+    FrontendRefused,
+    InfrastructureError,
+    ProtocolError,
+    Stopped,
+)
+
+
+class FakeConfig:
+    frontend_url = "http://127.0.0.1:9"
+    max_attempts = 2
+
+
+@pytest.fixture
+def idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[worker.Worker]:
+    client = fakeredis.FakeRedis(decode_responses=True)
+    reader, writer = os.pipe()
+    monkeypatch.setattr(worker, "connect", lambda *_, **__: client)
+    monkeypatch.setattr(child, "wakeup_pipe", lambda *_: reader)
+    monkeypatch.setattr(child, "title", lambda *_: None)
+    monkeypatch.setattr(worker, "PAUSE", 0.0)
+    group = Group(id=0, name="PC", archs=("x86_64",), max_workers=1)
+    yield worker.Worker(
+        cast(Config, FakeConfig()),
+        group,
+        number=0,
+        slot=0,
+        password="x",
+        builder=cast(Builder, None),
+    )
+    os.close(reader)
+    os.close(writer)
+
+
+def work(idle: worker.Worker, monkeypatch: pytest.MonkeyPatch, outcome: Any) -> Any:
+    def run(*_: Any) -> Any:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(build, "run", run)
+    idle.once(1)
+    return idle._queues
+
+
+@pytest.mark.parametrize("error", [FrontendError("away"), InfrastructureError("disk")])
+def test_trouble_gives_the_task_back(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    idle._queues.enqueue(0, "7")
+    queues = work(idle, monkeypatch, error)
+    assert (queues.queued(0), queues.claims(), queues.outbox()) == (["7"], {}, [])
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), FrontendRefused("400")])
+def test_trouble_again_and_again_fails_the_task(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    idle._queues.enqueue(0, "7-fedora-41-x86_64")
+    work(idle, monkeypatch, error)
+    queues = work(idle, monkeypatch, error)
+    (report,) = queues.outbox()
+    assert (report.task_id, report.build["status"]) == ("7-fedora-41-x86_64", 0)
+    assert "2 faults" in report.build["failure"]
+    assert (queues.queued(0), queues.claims()) == ([], {})
+
+
+def test_a_record_out_of_contract_fails_the_task(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle._queues.enqueue(0, "7")
+    queues = work(idle, monkeypatch, ProtocolError("field 'x' is missing"))
+    assert "'x'" in queues.outbox()[0].build["failure"]
+
+
+@pytest.mark.parametrize("outcome", [None, Stopped("taken over")])
+def test_what_nobody_wants_is_not_reported(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch, outcome: Any
+) -> None:
+    idle._queues.enqueue(0, "7")
+    queues = work(idle, monkeypatch, outcome)
+    assert (queues.queued(0), queues.claims(), queues.outbox()) == ([], {}, [])
