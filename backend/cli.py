@@ -84,7 +84,7 @@ def _daemonize(config: Path, ext_opts: dict[str, object]) -> int:
 
     from backend.config import load  # noqa: PLC0415
     from backend.daemons.backend import run_backend  # noqa: PLC0415
-    from backend.daemons.prepare import check_directories  # noqa: PLC0415
+    from backend.daemons.prepare import check_directories, check_tools  # noqa: PLC0415
     from backend.daemons.web import listen  # noqa: PLC0415
     from backend.daemons.worker import load_builder  # noqa: PLC0415
     from backend.locks import PidFile  # noqa: PLC0415
@@ -93,6 +93,7 @@ def _daemonize(config: Path, ext_opts: dict[str, object]) -> int:
     check_directories(opts)
     pidfile = PidFile(Path(str(ext_opts["pidfile"] or opts.rundir / "copr-be.pid")))
     pidfile.check()
+    check_tools(opts)
     load_builder(opts).preflight()
     if opts.embedded:
         listen(opts).close()
@@ -109,17 +110,16 @@ def _daemonize(config: Path, ext_opts: dict[str, object]) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from backend.config import load  # noqa: PLC0415
+    from backend.daemons.prepare import check_tools  # noqa: PLC0415
     from backend.daemons.worker import load_builder  # noqa: PLC0415
-    from backend.process import find  # noqa: PLC0415
 
     config = load(args.config.absolute(), _overrides(args))
     print(f"configuration {config.path}: ok")
     builder = load_builder(config)
     builder.preflight()
     print(f"builder {config.builder_type}: ok, builds {', '.join(map(str, builder.chroots()))}")
-    tools = ["createrepo_c", *([] if config.redis_url else ["redis-server"])]
-    for tool in tools:
-        print(f"{tool}: {find(tool)}")
+    for tool, path in check_tools(config).items():
+        print(f"{tool}: {path}")
     return Exit.OK
 
 

@@ -111,8 +111,14 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
             f"configuration {path} does not exist: create it from copr-be.conf.example,"
             " or name another file with -c"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read configuration {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read configuration {path}: {error.strerror}: name a readable file with -c"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"cannot read configuration {path}: it is no UTF-8 text: name another file with -c"
+        ) from error
     except configparser.Error as error:
         raise ConfigError(f"{' '.join(str(error).split())}: correct that line") from error
     for dotted, value in (overrides or {}).items():

@@ -17,7 +17,7 @@ from typing import Any
 from backend import pool
 from backend.config import DEFAULT_PATH, Config, load
 from backend.daemons import child, job_grab, log, orphans, web, worker
-from backend.daemons.prepare import check_directories, frontend_password
+from backend.daemons.prepare import check_directories, check_tools, frontend_password
 from backend.events import Events
 from backend.exceptions import ConfigError, CoprBackendError
 from backend.locks import PidFile
@@ -234,6 +234,7 @@ class CoprBackend:
     def run(self) -> None:
         """Start everything, supervise it until asked to stop, and leave nothing behind."""
         check_directories(self.opts)
+        check_tools(self.opts)
         self._builder.preflight()
         self._pidfile.acquire()
         self._wakeup = child.wakeup_pipe(*_SIGNALS)

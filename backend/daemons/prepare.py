@@ -6,6 +6,13 @@ from pathlib import Path
 
 from backend.config import Config
 from backend.exceptions import ConfigError, CoprBackendError
+from backend.process import find
+
+
+def check_tools(config: Config) -> dict[str, str]:
+    """Where the programs are that every builder needs; raises ToolError with the remedy."""
+    tools = ["createrepo_c", *([] if config.redis_url else ["redis-server"])]
+    return {tool: find(tool) for tool in tools}
 
 
 def check_directories(config: Config) -> None:
