@@ -24,9 +24,6 @@ from backend.queues import Claim, Queues
 from backend.repository import publish
 from backend.results import ResultDir, results_json_rpm, results_json_source
 
-#: The source package in a work directory.
-SRPM = "source.src.rpm"
-
 #: What a worker finally tells the frontend; None: nothing (canceled, or not wanted any more).
 Report = dict[str, Any] | None
 
@@ -160,20 +157,24 @@ def sweep(shop: Workshop) -> None:
             shop.builder.cleanup(left, shop.slot)
 
 
-def _obtain(shop: Workshop, task: SourceTask, monitor: BuildMonitor, workdir: Path) -> SourceInfo:
+def _obtain(
+    shop: Workshop, task: SourceTask, monitor: BuildMonitor, workdir: Path
+) -> tuple[Path, SourceInfo]:
     url = sources.source_url(task)
     monitor.output(f"Fetching {url}\n".encode())
-    srpm, inspect_dir = workdir / SRPM, workdir / "inspect"
+    fetched, inspect_dir = workdir / "fetched", workdir / "inspect"
+    for directory in (fetched, inspect_dir):
+        directory.mkdir(mode=0o700)
+    srpm = fetched / sources.file_name(url)
     sources.fetch(task, srpm, shop.config.builder_max_download, monitor.check)
-    inspect_dir.mkdir(mode=0o700)
-    return shop.builder.inspect(srpm, inspect_dir, shop.slot)
+    return srpm, shop.builder.inspect(srpm, inspect_dir, shop.slot)
 
 
 def _source(
     shop: Workshop, task: SourceTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
     try:
-        info = _obtain(shop, task, monitor, workdir)
+        srpm, info = _obtain(shop, task, monitor, workdir)
     except BuildError as error:
         results.output(f"error: {error}\n".encode())
         raise
@@ -181,7 +182,7 @@ def _source(
     if len(package.name) > 100:
         raise BuildError(f"package name {package.name[:40]}… is longer than 100 characters")
     monitor.check()
-    results.place([Artifact(path=workdir / SRPM, package=package)])
+    results.place([Artifact(path=srpm, package=package)])
     results.write_spec(info.spec_name, info.spec)
     document = results_json_source(info, task.distributions)
     results.write_json(document)
@@ -204,7 +205,7 @@ def _local_srpm(shop: Workshop, task: RpmTask, monitor: BuildMonitor, workdir: P
             "the task names a dist-git repository, which this backend cannot fetch from yet:"
             " use the embedded frontend (frontend_base_url empty)"
         )
-    srpm = workdir / SRPM
+    srpm = workdir / "source.src.rpm"
     sources.download(task.srpm_url, srpm, shop.config.builder_max_download, monitor.check)
     return srpm
 

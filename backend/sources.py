@@ -1,6 +1,7 @@
 """Gets a source package: from an upload, from a URL, or from our own results."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,12 @@ _CHUNK = 1 << 16
 #: Longest time that one transfer may take, in seconds.
 LONGEST = 3600.0
 _SUFFIXES = (".src.rpm", ".nosrc.rpm")
+
+
+def file_name(url: str) -> str:
+    """The last part of a URL as a harmless file name, to be recognised in messages."""
+    name = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
+    return re.sub(r"[^A-Za-z0-9._+~^-]", "_", name)[-200:].lstrip(".-") or "source.src.rpm"
 
 
 def source_url(task: SourceTask) -> str:
@@ -69,7 +76,9 @@ def download(
                 _refuse(url, reply)
             _copy(url, reply, file, limit, check)
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise FrontendError(f"cannot fetch {url}: {error}") from error
+        # urllib3 wraps the reason twice; people need only the innermost words.
+        reason = str(getattr(error, "reason", None) or error).rsplit(": ", 1)[-1]
+        raise FrontendError(f"cannot fetch {url}: {reason}") from error
     finally:
         http.clear()
 

@@ -20,7 +20,7 @@ from backend.web.store import Context
 from backend.web.upload import Upload
 
 router = APIRouter(prefix="/api_3")
-_SUFFIXES = (".src.rpm", ".nosrc.rpm", ".spec")
+_SUFFIXES = (".src.rpm", ".nosrc.rpm")
 _DEFAULT_TIMEOUT = 18000
 
 
@@ -90,14 +90,14 @@ def _urls(body: dict[str, Any]) -> list[str]:
     for url in urls:
         try:
             parts = urlsplit(url)
-            good = parts.scheme in ("http", "https", "ftp") and parts.hostname
+            good = parts.scheme in ("http", "https") and parts.hostname
         except ValueError:
             good = None
         if not good or not url.isprintable() or " " in url or not url.endswith(_SUFFIXES):
             raise ApiError(
                 400,
-                "pkgs: URLs must be http, https or ftp and end with .src.rpm, .nosrc.rpm or"
-                f" .spec: {url[:200]!r} does not",
+                "pkgs: give http or https addresses of source packages, ending with .src.rpm"
+                f" or .nosrc.rpm: {url[:200]!r} is none",
             )
     return urls
 

@@ -101,17 +101,18 @@ def test_two_builds_run_at_once_and_a_third_waits(srpms: Path) -> None:
         farm.create()
         builds = [farm.submit(srpms / "slow-1-1.src.rpm") for _ in range(3)]
 
-        def running_now() -> list[int]:
-            return [build for build in builds if farm.state(build) == "running"]
+        name = chroot(farm)
 
-        def in_rpmbuild() -> bool:
-            return len(running_now()) == 2 and len(farm.titled(f"-{chroot(farm)}")) == 2
+        def busy() -> list[int]:
+            """The builds whose (endless) RPM builds a worker holds: once two, always these."""
+            return [build for build in builds if farm.titled(f" {build}-{name}")]
 
-        wait_until(in_rpmbuild, 30)
-        third = next(build for build in builds if build not in running_now())
+        wait_until(lambda: len(busy()) == 2, 30, "two RPM builds")
+        wait_until(lambda: [farm.state(build) for build in busy()] == ["running"] * 2, 30)
+        (third,) = set(builds) - set(busy())
         assert farm.state(third) == "pending"
         # A canceled build makes room within seconds, whatever its processes do.
-        victim = running_now()[0]
+        victim = busy()[0]
         farm.api("PUT", f"build/cancel/{victim}")
         assert farm.state(victim) == "canceled"
         farm.wait(third, "running")

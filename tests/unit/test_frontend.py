@@ -14,7 +14,7 @@ from backend.constants import Source
 from backend.exceptions import BuildError, Canceled, FrontendError, FrontendRefused
 from backend.frontend import Frontend
 from backend.job import SourceTask
-from backend.sources import download, fetch, source_url
+from backend.sources import download, fetch, file_name, source_url
 
 
 class Server(ThreadingHTTPServer):
@@ -155,7 +155,15 @@ def test_download_refused(
 
 def test_a_users_dead_server_fails_the_build_and_a_dead_frontend_does_not(tmp_path: Path) -> None:
     url = "http://127.0.0.1:9/a-1-1.src.rpm"
-    with pytest.raises(BuildError, match="check the address"):
+    with pytest.raises(BuildError, match="check the address") as caught:
         fetch(source(url), tmp_path / "a", 10)
+    assert "refused" in str(caught.value)
+    assert "HTTPConnection" not in str(caught.value)
     with pytest.raises(FrontendError):
         fetch(source(url, 2), tmp_path / "a", 10)
+
+
+def test_file_names_of_urls_are_harmless() -> None:
+    assert file_name("http://x/y/a-1.src.rpm?z") == "a-1.src.rpm"
+    assert file_name("http://x/%2e%2e%2f%00%20.src.rpm") == "__.src.rpm"
+    assert file_name("http://x/") == "source.src.rpm"

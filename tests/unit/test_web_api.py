@@ -155,7 +155,13 @@ def test_refusals_of_writing(lab: Lab) -> None:
         return lab.api("POST", "/build/create/url", where | body)
 
     refused(build(), 400, "pkgs: ")
-    for url in ("file:///etc/x.src.rpm", "http:///x.src.rpm", "http://x/y.rpm", "http://x/ .spec"):
+    for url in (
+        "file:///etc/x.src.rpm",
+        "http:///x.src.rpm",
+        "http://x/y.rpm",
+        "http://x/y.spec",
+        "ftp://x/a.src.rpm",
+    ):
         refused(build(pkgs=[url]), 400, "pkgs: ")
     good = ["http://x/y.src.rpm"]
     refused(build(pkgs=good, chroots=["nope"]), 400, "'nope' is not available in admin/hello")
