@@ -72,12 +72,12 @@ QUEUE_KEY: Final = "retaskqueue-copr-be-{group}"
 #: List with what one worker holds, 0 or 1 entries.
 CLAIM_KEY: Final = "copr-be:claim:{worker}"
 CLAIM_PREFIX: Final = "copr-be:claim:"
-#: Hash: pid, start (kernel start time), group, state, task, since.
+#: Hash: pid, start (kernel start time), group, task (empty while idle).
 WORKER_KEY: Final = "copr-be:worker:{worker}"
 WORKER_PREFIX: Final = "copr-be:worker:"
 #: Fencing token, one INCR per start.
 ATTEMPT_KEY: Final = "copr-be:attempt:{task}"
-#: Hash: group, attempt, state, worker, host, since, progress, reason.
+#: Hash: deaths (workers that died or gave up over the task).
 TASK_KEY: Final = "copr-be:task:{task}"
 #: Set of task ids that a worker must stop.
 CANCEL_KEY: Final = "copr-be:cancel"
@@ -86,5 +86,7 @@ OUTBOX_KEY: Final = "copr-be:outbox"
 #: Capped stream of events.
 EVENTS_KEY: Final = "copr-be:events"
 EVENTS_MAXLEN: Final = 10_000
-#: Pub/sub channel: "look now"; the message says why (`new`, `free`, `cancel`, `outbox`).
+#: Id of the last event that the log process has written.
+LOGGED_KEY: Final = "copr-be:logged"
+#: Pub/sub channel: "look now"; the message says why (`new`, `free`, `cancel`, `outbox`, `dead`).
 WAKE_CHANNEL: Final = "copr-be:wake"

@@ -8,12 +8,12 @@ from typing import TextIO
 import redis
 
 from backend.config import Config
+from backend.constants import LOGGED_KEY
 from backend.daemons import child
 from backend.events import LEVELS, Event, follow
 from backend.redis_server import connect
 
 BLOCK = 20.0
-PAUSE_KEY = "copr-be:log:last"
 
 
 def line(event: Event) -> str:
@@ -33,7 +33,7 @@ class LogWriter:
 
     def once(self, block: float) -> None:
         """Write what came since the last call, waiting up to `block` seconds for it."""
-        last = str(self._client.get(PAUSE_KEY) or "0")
+        last = str(self._client.get(LOGGED_KEY) or "0")
         newest = ""
         with self._path.open("a", encoding="utf-8") as file:
             for entry, event in follow(self._client, last, block):
@@ -44,7 +44,7 @@ class LogWriter:
                     if self._echo:
                         self._echo.write(line(event))
         if newest:
-            self._client.set(PAUSE_KEY, newest)
+            self._client.set(LOGGED_KEY, newest)
         if self._echo:
             self._echo.flush()
 
