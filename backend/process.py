@@ -176,7 +176,6 @@ def run(
     out_r, out_w = os.pipe()
     err_r, err_w = os.pipe()
     streams: dict[int, bytearray] = {out_r: bytearray(), err_r: bytearray()}
-    waiting = set(streams)
     try:
         try:
             child = Child(argv, stdout=out_w, stderr=err_w, env=env, cwd=cwd, pass_fds=pass_fds)
@@ -184,26 +183,34 @@ def run(
             os.close(out_w)
             os.close(err_w)
         with child:
-            while waiting:
-                ready, _, _ = select.select(
-                    [*waiting], [], [], max(0.0, deadline - time.monotonic())
-                )
-                if not ready:
-                    raise ToolError(f"{name} did not end within {timeout:g} s and was killed")
-                for fd in ready:
-                    data = os.read(fd, 65536)
-                    streams[fd] += data
-                    if not data:
-                        waiting.remove(fd)
-                if sum(map(len, streams.values())) > limit:
-                    raise ToolError(f"{name} printed more than {limit} bytes and was killed")
-            code = child.wait(deadline - time.monotonic())
+            code = _read_to_end(child, streams, deadline, limit)
             if code is None:
                 raise ToolError(f"{name} did not end within {timeout:g} s and was killed")
+            if sum(map(len, streams.values())) > limit:
+                raise ToolError(f"{name} printed more than {limit} bytes and was killed")
     finally:
         os.close(out_r)
         os.close(err_r)
     return Result(code, bytes(streams[out_r]), bytes(streams[err_r]))
+
+
+def _read_to_end(
+    child: Child, streams: Mapping[int, bytearray], deadline: float, limit: int
+) -> int | None:
+    """Fill `streams`; the exit code, or None at the deadline. Past `limit` it stops early (-1)."""
+    waiting = set(streams)
+    while waiting:
+        ready, _, _ = select.select([*waiting], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return None
+        for fd in ready:
+            data = os.read(fd, 65536)
+            streams[fd].extend(data)
+            if not data:
+                waiting.remove(fd)
+        if sum(map(len, streams.values())) > limit:
+            return -1
+    return child.wait(deadline - time.monotonic())
 
 
 @dataclass(frozen=True)

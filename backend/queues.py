@@ -5,7 +5,7 @@ them is one atomic command. Task payloads are retask's own, so a plain retask pr
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -220,13 +220,6 @@ class Queues:
             names.ATTEMPT_KEY.format(task=report.task_id),
         )
         pipe.execute()
-
-    def forget(self, task_ids: Iterable[str]) -> None:
-        """Drop what is kept of tasks that the frontend no longer wants."""
-        for task_id in task_ids:
-            self.client.delete(
-                names.TASK_KEY.format(task=task_id), names.ATTEMPT_KEY.format(task=task_id)
-            )
 
     # --- wake-up --------------------------------------------------------------------------
 

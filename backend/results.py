@@ -52,17 +52,6 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def discard_success(path: Path) -> None:
-    """Withdraw a result (canceled after placing): no `success` and no RPMs afterwards.
-
-    The mark goes first. Publish the repository afterwards if it may list the RPMs.
-    """
-    with _disk_errors(path):
-        (path / SUCCESS).unlink(missing_ok=True)
-        for rpm in path.glob("*.rpm"):
-            rpm.unlink(missing_ok=True)
-
-
 def results_json_rpm(packages: Sequence[Package]) -> dict[str, Any]:
     """Content of results.json, and of `results` in the final update, of an RPM build."""
     return {"packages": [_identity(package) | {"arch": package.arch} for package in packages]}

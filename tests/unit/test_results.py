@@ -12,7 +12,7 @@ import pytest
 from backend import results
 from backend.builders import Artifact, Package, SourceInfo
 from backend.exceptions import BuildError, InfrastructureError
-from backend.results import ResultDir, discard_success
+from backend.results import ResultDir
 
 HELLO = Package(name="hello", epoch=None, version="2.8", release="1", arch="noarch")
 SOURCE = Package(name="hello", epoch=3, version="2.8", release="1", arch="src")
@@ -219,14 +219,6 @@ def test_a_spec_name_must_be_a_plain_one(tmp_path: Path, name: str) -> None:
     with pytest.raises(BuildError, match="spec file"):
         result.write_spec(name, b"")
     result.close()
-
-
-def test_withdrawing_takes_the_mark_and_the_packages(tmp_path: Path) -> None:
-    for name in ("success", "a.rpm", "a.src.rpm", "builder-live.log.gz"):
-        (tmp_path / name).touch()
-    discard_success(tmp_path)
-    discard_success(tmp_path)
-    assert names(tmp_path) == {"builder-live.log.gz"}
 
 
 def test_results_of_an_rpm_build_have_exactly_the_keys_of_the_protocol() -> None:
