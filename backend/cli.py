@@ -82,11 +82,11 @@ def _daemonize(config: Path, ext_opts: dict[str, object]) -> int:
     """Check everything that can be checked while there is still a terminal, then detach."""
     from daemon import DaemonContext  # noqa: PLC0415
 
+    from backend.builders.plugin import load_builder  # noqa: PLC0415
     from backend.config import load  # noqa: PLC0415
     from backend.daemons.backend import run_backend  # noqa: PLC0415
     from backend.daemons.prepare import check_directories, check_tools  # noqa: PLC0415
     from backend.daemons.web import listen  # noqa: PLC0415
-    from backend.daemons.worker import load_builder  # noqa: PLC0415
     from backend.locks import PidFile  # noqa: PLC0415
 
     opts = load(config, ext_opts["overrides"])  # type: ignore[arg-type]
@@ -109,9 +109,9 @@ def _daemonize(config: Path, ext_opts: dict[str, object]) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
+    from backend.builders.plugin import load_builder  # noqa: PLC0415
     from backend.config import load  # noqa: PLC0415
     from backend.daemons.prepare import check_tools  # noqa: PLC0415
-    from backend.daemons.worker import load_builder  # noqa: PLC0415
 
     config = load(args.config.absolute(), _overrides(args))
     print(f"configuration {config.path}: ok")

@@ -16,6 +16,7 @@ from backend.options import OPTIONS, Option
 
 DEFAULT_PATH = Path("/etc/copr/copr-be.conf")
 _GROUP_KEY = re.compile(r"group(\d+)_(\w+)")
+_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _TRUE, _FALSE = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
 
@@ -207,8 +208,11 @@ def _convert(path: Path, option: Option, key: str, text: str) -> Any:
         return _path(option, where, text)
     if option.kind == "words":
         return tuple(text.replace(",", " ").split())
+    if option.kind == "class" and _CLASS.fullmatch(text):
+        return text
     if option.choices and text not in option.choices:
-        raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}")
+        own = " or package.module:Class" if option.kind == "class" else ""
+        raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}{own}")
     return text
 
 

@@ -14,8 +14,9 @@ GIB: Final = 1024**3
 class Option:
     """One key of the INI file.
 
-    `kind` is one of str, secret, int, seconds, bool, path, bytes, words. An empty `default`
-    of a path or a string means "derived", as `help` explains. `group` marks the keys
+    `kind` is one of str, secret, int, seconds, bool, path, bytes, words, class (one of
+    `choices`, or `package.module:Class`). An empty `default` of a path or a string means
+    "derived", as `help` explains. `group` marks the keys
     `group<N>_<name>`, repeated for every builder group.
     """
 
@@ -158,9 +159,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         R,
         "type",
-        "str",
+        "class",
         "rpmbuild",
-        "What builds: rpmbuild (in a bubblewrap sandbox)",
+        "What builds: rpmbuild (in a bubblewrap sandbox), or a Builder class of your own as"
+        " package.module:Class",
         choices=("rpmbuild",),
     ),
     Option(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from backend import pool
+from backend.builders.plugin import load_builder
 from backend.config import DEFAULT_PATH, Config, load
 from backend.daemons import child, job_grab, log, orphans, web, worker
 from backend.daemons.prepare import check_directories, check_tools, frontend_password
@@ -49,7 +50,7 @@ class CoprBackend:
         self._not_before: dict[int, float] = {}
         self._born: dict[int, float] = {}
         self._place: dict[int, int] = {}
-        self._builder = worker.load_builder(self.opts)
+        self._builder = load_builder(self.opts)
         self._pidfile = PidFile(
             Path(self.ext_opts.get("pidfile") or self.opts.rundir / "copr-be.pid")
         )

@@ -1,7 +1,6 @@
 """A worker: one task at a time, from claim to report."""
 
 import gc
-import importlib
 import os
 import select
 import signal
@@ -9,7 +8,7 @@ import signal
 import redis
 
 from backend import build
-from backend.builders import Builder, registry
+from backend.builders import Builder
 from backend.config import Config, Group
 from backend.daemons import child
 from backend.events import Events
@@ -28,13 +27,6 @@ from backend.redis_server import BLOCK_SECONDS, connect
 
 #: Pause after a fault of the frontend or of Redis, in seconds.
 PAUSE = 1.0
-
-
-def load_builder(config: Config) -> Builder:
-    """The builder that the configuration names."""
-    module, _, name = registry()[config.builder_type].partition(":")
-    builder: Builder = getattr(importlib.import_module(module), name)(config)
-    return builder
 
 
 class Worker:
