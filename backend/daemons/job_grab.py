@@ -12,6 +12,7 @@ import redis
 from backend import scheduler
 from backend.config import Config, Group
 from backend.daemons import child
+from backend.daemons.board import beat
 from backend.daemons.worker import failed_report
 from backend.events import Events
 from backend.exceptions import FrontendError, FrontendRefused
@@ -19,6 +20,9 @@ from backend.frontend import Frontend
 from backend.job import PendingTask
 from backend.queues import Queues, Report
 from backend.redis_server import connect
+
+#: Longest time that one pass may take, in seconds: its requests have limits of their own.
+PASS = 180.0
 
 
 @dataclass
@@ -150,6 +154,7 @@ class JobGrab:
     def deliver(self) -> None:
         """Send what is in the outbox, oldest first, until it is empty or the frontend is away."""
         for report in self.queues.outbox():
+            beat(self.config.sleeptime + PASS)
             try:
                 if not self.queues.sending(report) or self._still_wanted(report):
                     self.frontend.update([report.build])
@@ -170,6 +175,7 @@ class JobGrab:
         pubsub = self.queues.subscribe()
         fetch = True
         while True:
+            beat(self.config.sleeptime + PASS)
             self.look(fetch)
             message = pubsub.get_message(timeout=float(self.config.sleeptime))
             reasons = set()

@@ -10,6 +10,7 @@ import redis
 from backend.config import Config
 from backend.constants import LOGGED_KEY
 from backend.daemons import child
+from backend.daemons.board import beat
 from backend.events import LEVELS, Event, follow
 from backend.redis_server import connect
 
@@ -57,6 +58,7 @@ def main(config: Config, foreground: bool, parent: int) -> None:
 
     def work() -> None:
         while True:
+            beat(BLOCK + 30)
             writer.once(BLOCK)
 
     child.main(work, lambda text: print(f"log: {text}", file=sys.stderr))

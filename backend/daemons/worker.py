@@ -4,6 +4,8 @@ import gc
 import os
 import select
 import signal
+from functools import partial
+from typing import Any
 
 import redis
 
@@ -11,6 +13,8 @@ from backend import build
 from backend.builders import Builder
 from backend.config import Config, Group
 from backend.daemons import child
+from backend.daemons.board import beat
+from backend.daemons.retire import Retirement
 from backend.events import Events
 from backend.exceptions import (
     FrontendError,
@@ -27,6 +31,11 @@ from backend.redis_server import BLOCK_SECONDS, connect
 
 #: Pause after a fault of the frontend or of Redis, in seconds.
 PAUSE = 1.0
+#: What a build may take beyond its own limit (fetching, publishing) before its worker counts
+#: as hung, in seconds.
+GRACE = 600.0
+#: The same for the moments of an idle worker.
+IDLE_GRACE = 30.0
 
 
 class Worker:
@@ -52,6 +61,10 @@ class Worker:
         # One client serves both: blocking claims and short commands, hence the long timeout.
         self._queues = Queues(connect(config, timeout=BLOCK_SECONDS + 10))
         self._events = Events(self._queues.client, f"worker-{group.id}-{number}")
+        self._client_id = 0
+        self._connect = partial(connect, config, timeout=1.0)
+        self._retirement = Retirement(self._unblock)
+        self._busy_promise = config.builder_timeout + GRACE
         self._max_attempts = config.max_attempts
         self._shop = build.Workshop(
             config=config,
@@ -64,14 +77,17 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Work until the process is ended by a signal."""
+        """Work until the process is ended by a signal, or retired by SIGUSR2."""
+        self._retirement.listen()
         build.sweep(self._shop)
         registered = False
         child.title(f"{self._title} idle")
-        while True:
+        while not self._retirement.asked:
             try:
                 if not registered:
                     self._queues.register(self.name, self._group.id, self._process)
+                    client: Any = self._queues.client
+                    self._client_id = int(client.client_id())
                     registered = True
                 self.once(int(BLOCK_SECONDS))
             except redis.RedisError as error:
@@ -81,15 +97,26 @@ class Worker:
 
     def once(self, block: int) -> None:
         """Wait up to `block` seconds for a task, and do it."""
+        beat(block + IDLE_GRACE)
         try:
-            claim = self._queues.claim(self._group.id, self.name, block)
+            with self._retirement.interruptible():
+                claim = self._queues.claim(self._group.id, self.name, block)
         except ProtocolError as error:
             self._events.emit(str(error), "error")
             return
         if claim:
+            beat(self._busy_promise)
             child.title(f"{self._title} {claim.task_id}")
             self._work(claim)
             child.title(f"{self._title} idle")
+
+    def _unblock(self) -> None:
+        """End our own blocking claim, over a second connection."""
+        client: Any = self._connect()
+        try:
+            client.execute_command("CLIENT UNBLOCK", self._client_id)
+        finally:
+            client.connection_pool.disconnect()
 
     def _work(self, claim: Claim) -> None:
         try:

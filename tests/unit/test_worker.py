@@ -23,6 +23,7 @@ from backend.exceptions import (
 class FakeConfig:
     frontend_url = "http://127.0.0.1:9"
     max_attempts = 2
+    builder_timeout = 60
 
 
 @pytest.fixture
