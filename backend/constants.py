@@ -88,5 +88,11 @@ EVENTS_KEY: Final = "copr-be:events"
 EVENTS_MAXLEN: Final = 10_000
 #: Id of the last event that the log process has written.
 LOGGED_KEY: Final = "copr-be:logged"
-#: Pub/sub channel: "look now"; the message says why (`new`, `free`, `cancel`, `outbox`, `dead`).
+#: Why the farm starts nothing new; absent while it does.
+DRAIN_KEY: Final = "copr-be:drain"
+#: Hash: the job grabber's own state (pass, fetched, trouble, backlog, startable, free, started).
+GRABBER_KEY: Final = "copr-be:grabber"
+#: Hash: task id → JSON of reason, position, eta, group for what waits.
+WAITING_KEY: Final = "copr-be:waiting"
+#: Pub/sub channel: "look now"; `backend.wake` has the messages.
 WAKE_CHANNEL: Final = "copr-be:wake"

@@ -14,6 +14,7 @@ from retask import Queue
 from retask import Task as RetaskTask
 
 from backend import constants as names
+from backend import wake
 from backend.exceptions import CoprBackendError, ProtocolError
 from backend.process import ProcessId
 
@@ -177,7 +178,8 @@ class Queues:
             pipe.delete(names.CLAIM_KEY.format(worker=claim.worker))
             pipe.hset(names.WORKER_KEY.format(worker=claim.worker), "task", "")
             pipe.srem(names.CANCEL_KEY, claim.task_id)
-            pipe.publish(names.WAKE_CHANNEL, "outbox" if build is not None else "free")
+            why = "outbox" if fresh and build is not None else "free"
+            pipe.publish(names.WAKE_CHANNEL, wake.encode(why, ended=claim.task_id if fresh else ""))
             return fresh
 
         return bool(self.client.transaction(cast(Any, move), attempt_key, value_from_callable=True))
@@ -225,7 +227,7 @@ class Queues:
 
     def wake(self, why: str) -> None:
         """Tell the job grabber to look now."""
-        self.client.publish(names.WAKE_CHANNEL, why)
+        self.client.publish(names.WAKE_CHANNEL, wake.encode(why))
 
     def subscribe(self) -> Any:
         """A redis-py PubSub that receives what `wake` sends."""

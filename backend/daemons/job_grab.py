@@ -4,12 +4,13 @@ Crash-only: it keeps nothing that it cannot read again from the frontend and fro
 """
 
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import redis
 
-from backend import scheduler
+from backend import scheduler, wake
 from backend.config import Config, Group
 from backend.daemons import child
 from backend.daemons.board import beat
@@ -170,6 +171,13 @@ class JobGrab:
         tasks, _ = self.frontend.pending()
         return any(task.task_id == report.task_id for task in tasks)
 
+    def add(self, tasks: Iterable[PendingTask]) -> None:
+        """Take in tasks that a wake message named, unless they are already on the conveyor."""
+        fresh = {task.task_id: task for task in tasks}
+        if fresh:
+            known = self.picture().known()
+            self.backlog |= {name: task for name, task in fresh.items() if name not in known}
+
     def run(self) -> None:
         """Pass after pass, woken by messages, at the latest after `sleeptime` seconds."""
         pubsub = self.queues.subscribe()
@@ -178,13 +186,13 @@ class JobGrab:
             beat(self.config.sleeptime + PASS)
             self.look(fetch)
             message = pubsub.get_message(timeout=float(self.config.sleeptime))
-            reasons = set()
             fetch = message is None
             while message is not None:
-                reasons.add(message.get("data"))
+                news = wake.decode(str(message.get("data")), time.time())
+                self.add(news.tasks)
+                # Without the frontend's own list we would not know of cancels.
+                fetch = fetch or news.fetch or news.why in ("cancel", "dead")
                 message = pubsub.get_message(timeout=0.0)
-            # A report may have brought new tasks (a source build its RPM builds).
-            fetch = fetch or bool(reasons - {"free"})
 
 
 def main(config: Config, password: str, parent: int) -> None:
