@@ -38,7 +38,7 @@ class Workshop:
     builder: Builder
     slot: int
     wakeup_fd: int
-    say: Callable[[str], None]
+    say: Callable[..., None]
 
 
 class BuildMonitor:
@@ -90,11 +90,11 @@ def run(shop: Workshop, claim: Claim) -> Report:
         return _build(shop, claim, task, results, base)
     except Canceled as error:
         results.log(str(error))
-        shop.say(f"build {task.task_id}: canceled")
+        shop.say(f"build {task.task_id}: canceled", kind="task.canceled")
         return None
     except BuildError as error:
         results.log(f"failed: {error}")
-        shop.say(f"build {task.task_id}: failed: {error}")
+        shop.say(f"build {task.task_id}: failed: {error}", kind="task.failed")
         return {**base, "status": int(Status.FAILED), "failure": str(error), **_ended()}
     finally:
         results.close()
@@ -126,7 +126,8 @@ def _build(
     results.log(f"attempt {claim.attempt} on worker {claim.worker}")
     results.write_info(task.build_id, "local")
     shop.frontend.update([{**base, "status": int(Status.RUNNING)}])
-    shop.say(f"build {task.task_id}: running ({task.owner}/{task.dirname})")
+    where = f"{task.owner}/{task.dirname}"
+    shop.say(f"build {task.task_id}: running ({where})", kind="task.running")
     monitor = BuildMonitor(shop, claim, results)
     with _workdir(shop, task) as workdir:
         if isinstance(task, SourceTask):
@@ -134,7 +135,7 @@ def _build(
         else:
             extra = _rpms(shop, task, results, monitor, workdir)
     results.log("succeeded")
-    shop.say(f"build {task.task_id}: succeeded")
+    shop.say(f"build {task.task_id}: succeeded", kind="task.succeeded")
     return {**base, "status": int(Status.SUCCEEDED), **_ended(), **extra}
 
 

@@ -83,10 +83,12 @@ TASK_KEY: Final = "copr-be:task:{task}"
 CANCEL_KEY: Final = "copr-be:cancel"
 #: List of reports that the frontend has not accepted yet, oldest first.
 OUTBOX_KEY: Final = "copr-be:outbox"
-#: Capped stream of events.
+#: Capped stream of events. The log process shortens it to EVENTS_KEEP once they are written;
+#: writers shorten it to EVENTS_MAXLEN, which happens only while there is no log process.
 EVENTS_KEY: Final = "copr-be:events"
-EVENTS_MAXLEN: Final = 10_000
-#: Id of the last event that the log process has written.
+EVENTS_KEEP: Final = 10_000
+EVENTS_MAXLEN: Final = 100_000
+#: How far the log process has written: JSON of entry id, inode and offset.
 LOGGED_KEY: Final = "copr-be:logged"
 #: Why the farm starts nothing new; absent while it does.
 DRAIN_KEY: Final = "copr-be:drain"

@@ -74,9 +74,10 @@ class CoprBackend:
         try:
             self.opts = self._load()
         except ConfigError as error:
-            self.event(f"configuration not reloaded, the old one stays: {error}")
+            text = f"configuration not reloaded, the old one stays: {error}"
+            self.event(text, "error", kind="config.refused")
             return
-        self.event("configuration reloaded")
+        self.event("configuration reloaded", kind="config.reloaded")
 
     # --- queues ---------------------------------------------------------------------------
 
@@ -131,7 +132,8 @@ class CoprBackend:
             return False
         if process.is_alive():
             return True
-        self.event(f"helper process {name} ended ({_how(process)}), starting it again")
+        text = f"helper process {name} ended ({_how(process)}), starting it again"
+        self.event(text, "warning", kind="helper.revived")
         self._reap(process)
         return False
 
@@ -200,7 +202,7 @@ class CoprBackend:
         self._young[group_id] = self._young.get(group_id, 0) + 1 if age < pool.YOUNG else 0
         delay = pool.restart_delay(self._young[group_id])
         self._not_before[group_id] = time.monotonic() + delay
-        self.event(text)
+        self.event(text, "warning", kind="worker.died")
         if self.ext_opts.get("exit_on_worker") or self.opts.exit_on_worker:
             raise CoprBackendError(f"{text}, and exit_on_worker is set")
         with contextlib.suppress(Exception):  # the grabber also looks by itself
@@ -215,10 +217,10 @@ class CoprBackend:
 
     # --- events and signals ---------------------------------------------------------------
 
-    def event(self, what: str) -> None:
+    def event(self, what: str, level: str = "info", *, kind: str = "", data: Any = None) -> None:
         """Put `{when, who: "main", what}` on the event stream."""
         if self._events:
-            self._events.emit(what)
+            self._events.emit(what, level, kind=kind, data=data)
 
     def _wait(self, timeout: float) -> None:
         received: set[int] = set()
@@ -243,7 +245,7 @@ class CoprBackend:
         try:
             self._begin()
             notify(READY="1", STATUS=f"serving {self.opts.frontend_url}")
-            self.event(f"ready, serving {self.opts.frontend_url}")
+            self.event(f"ready, serving {self.opts.frontend_url}", kind="daemon.ready")
             while not self.stopping:
                 self.once()
                 self._wait(TURN)
@@ -271,7 +273,8 @@ class CoprBackend:
         if self._redis and not self._redis.alive:
             self._redis.stop()
             self._redis.start()
-            self.event("the private redis-server ended, started it again")
+            text = "the private redis-server ended, started it again"
+            self.event(text, "error", kind="redis.revived")
         for group in self.opts.groups:
             self.prune_dead_workers_by_group_id(group.id)
             self.spin_up_workers_by_group({"id": group.id, "max_workers": group.max_workers})
@@ -293,7 +296,8 @@ class CoprBackend:
         orphans.end(self._own(), self.opts.stop_timeout / 4)
         with contextlib.suppress(Exception):  # Redis may be what broke
             self.clean_task_queues()
-            self.event("stopped")
+            self.event("stopped", kind="daemon.stopped", data={"pid": os.getpid()})
+            self.helpers["log"].join(self.opts.stop_timeout / 4)  # ends itself, all written
         self._stop(list(self.helpers.values()))
         self.helpers.clear()
         if self._redis:

@@ -72,11 +72,12 @@ class JobGrab:
         try:
             step()
             if self._trouble and step == self.refresh:
-                self.events.emit("the frontend answers again")
+                self.events.emit("the frontend answers again", kind="frontend.back")
                 self._trouble = ""
         except (FrontendError, FrontendRefused) as error:
             if str(error) != self._trouble:
-                self.events.emit(f"frontend trouble, trying again: {error}", "error")
+                text = f"frontend trouble, trying again: {error}"
+                self.events.emit(text, "error", kind="frontend.away")
             self._trouble = str(error)
 
     def refresh(self) -> None:
@@ -130,10 +131,11 @@ class JobGrab:
         if deaths >= self.config.max_attempts:
             text = f"its worker died {deaths} times: given up (max_attempts)"
             self.queues.post(failed_report(task_id, text))
-            self.events.emit(f"build {task_id}: failed: {text}", "error")
+            self.events.emit(f"build {task_id}: failed: {text}", "error", kind="task.failed")
         else:
             self.queues.give_back(worker, group)
-            self.events.emit(f"build {task_id}: worker {worker} died, starting again", "warning")
+            text = f"build {task_id}: worker {worker} died, starting again"
+            self.events.emit(text, "warning", kind="task.again")
 
     def cancel(self) -> None:
         """Carry out cancel requests, and acknowledge them."""

@@ -124,7 +124,8 @@ class Worker:
             if not self._queues.finish(claim, report):
                 self._events.emit(f"build {claim.task_id}: a newer start took over", "warning")
         except FrontendError as error:
-            self._events.emit(f"build {claim.task_id}: given back: {error}", "warning")
+            text = f"build {claim.task_id}: given back: {error}"
+            self._events.emit(text, "warning", kind="task.again")
             select.select([], [], [], PAUSE)
             self._queues.give_back(self.name, self._group.id)
         except (FrontendRefused, InfrastructureError, ToolError, OSError) as error:
@@ -139,7 +140,8 @@ class Worker:
     def _fault(self, claim: Claim, why: str) -> None:
         """The farm's fault: try again, but not for ever."""
         faults = self._queues.count_death(claim.task_id)
-        self._events.emit(f"build {claim.task_id}: farm trouble ({faults}): {why}", "error")
+        text = f"build {claim.task_id}: farm trouble ({faults}): {why}"
+        self._events.emit(text, "error", kind="farm.trouble")
         if faults >= self._max_attempts:
             text = f"given up after {faults} faults of the build farm, the last: {why}"
             self._queues.finish(claim, failed_report(claim.task_id, text))
