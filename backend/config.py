@@ -51,6 +51,7 @@ class Config:
     build_groups: int
     exit_on_worker: bool
     max_attempts: int
+    actions_max_workers: int
     stop_timeout: int
     builder_type: str
     builder_chroot: str

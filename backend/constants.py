@@ -48,6 +48,31 @@ class Source(IntEnum):
     DISTGIT = 10
 
 
+class ActionType(IntEnum):
+    """What the frontend wants done beside builds (`action_type`)."""
+
+    DELETE = 0
+    RENAME = 1
+    LEGAL_FLAG = 2
+    CREATEREPO = 3
+    UPDATE_COMPS = 4
+    GEN_GPG_KEY = 5
+    RAWHIDE_TO_RELEASE = 6
+    FORK = 7
+    UPDATE_MODULE_MD = 8
+    BUILD_MODULE = 9
+    CANCEL_BUILD = 10
+    REMOVE_DIRS = 11
+
+
+class ActionResult(IntEnum):
+    """How an action ended, as sent in `update/`."""
+
+    WAITING = 0
+    SUCCESS = 1
+    FAILURE = 2
+
+
 class Exit(IntEnum):
     """What `copr_be.py` returns to the shell."""
 

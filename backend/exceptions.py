@@ -37,12 +37,20 @@ class FrontendError(CoprBackendError):
     """The frontend did not answer, or answered with a failure; worth another try later."""
 
 
+class FrontendBroken(FrontendError):
+    """The frontend answered, but nothing that can be used; whoever asks sets a limit to that."""
+
+
 class FrontendRefused(CoprBackendError):
     """The frontend answered with a final 4xx; repeating the request is useless."""
 
 
 class BuildError(CoprBackendError):
     """The package's own fault: the build is failed with this message, and never retried."""
+
+
+class ActionError(CoprBackendError):
+    """An action that cannot be done, however often it is tried: it is failed with this message."""
 
 
 class Canceled(CoprBackendError):

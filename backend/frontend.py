@@ -6,12 +6,20 @@ from typing import Any
 
 import urllib3
 
-from backend.constants import API_VERSION, API_VERSION_HEADER
-from backend.exceptions import FrontendError, FrontendRefused, ProtocolError
+from backend.action import PendingAction
+from backend.constants import API_VERSION, API_VERSION_HEADER, ActionResult
+from backend.exceptions import (
+    FrontendBroken,
+    FrontendError,
+    FrontendRefused,
+    ProtocolError,
+)
 from backend.job import PendingTask
 
 #: Largest answer that is read, in bytes.
 MAX_ANSWER = 64 * 1024**2
+#: Not the application's own answers: it, or what stands before it, is away for a while.
+_AWAY = (408, 429, 502, 503, 504)
 
 
 class Frontend:
@@ -52,8 +60,10 @@ class Frontend:
         return self._judge(f"{method} {url}", reply, text)
 
     def _judge(self, what: str, reply: urllib3.BaseHTTPResponse, text: bytes) -> Any:
-        if reply.status >= 500 or reply.status == 408:
+        if reply.status in _AWAY:
             raise FrontendError(f"{what}: the frontend answered {reply.status}")
+        if reply.status >= 500:
+            raise FrontendBroken(f"{what}: the frontend answered {reply.status}")
         if reply.status == 401:  # not final: nothing may be lost over a wrong setting
             raise FrontendError(f"{what}: password refused: correct frontend_auth")
         if reply.status >= 400:
@@ -65,17 +75,17 @@ class Frontend:
                 f" version {API_VERSION} or newer is needed: check frontend_base_url"
             )
         if len(text) > MAX_ANSWER:
-            raise FrontendError(f"{what}: answer longer than {MAX_ANSWER} bytes")
+            raise FrontendBroken(f"{what}: answer longer than {MAX_ANSWER} bytes")
         try:
             return json.loads(text)
-        except ValueError as error:
-            raise FrontendError(f"{what}: the answer is no JSON: {text[:80]!r}") from error
+        except (ValueError, RecursionError) as error:
+            raise FrontendBroken(f"{what}: the answer is no JSON: {text[:80]!r}") from error
 
     def pending(self) -> tuple[list[PendingTask], list[str]]:
         """All unfinished tasks, and one line for each record that cannot be read."""
         records = self._call("pending-jobs/")
         if not isinstance(records, list):
-            raise FrontendError("pending-jobs/: the answer is no list")
+            raise FrontendBroken("pending-jobs/: the answer is no list")
         tasks, problems = [], []
         for record in records:
             try:
@@ -91,7 +101,7 @@ class Frontend:
         kind = "get-srpm-build-task" if task_id.isdigit() else "get-build-task"
         record = self._call(f"{kind}/{task_id}/")
         if record is not None and not isinstance(record, dict):
-            raise FrontendError(f"{kind}/{task_id}/: the answer is no object")
+            raise FrontendBroken(f"{kind}/{task_id}/: the answer is no object")
         return record
 
     def starting(self, build: Mapping[str, Any]) -> bool:
@@ -107,9 +117,33 @@ class Frontend:
         """Task ids that users want stopped and nobody has acknowledged yet."""
         answer = self._call("build-tasks/cancel-requests/")
         if not isinstance(answer, list):
-            raise FrontendError("cancel-requests/: the answer is no list")
+            raise FrontendBroken("cancel-requests/: the answer is no list")
         return [str(task_id) for task_id in answer]
 
     def canceled(self, task_id: str, was_running: bool) -> None:
         """Acknowledge a cancel request."""
         self._call(f"build-tasks/canceled/{task_id}/", was_running)
+
+    def pending_actions(self) -> tuple[list[PendingAction], list[str]]:
+        """All waiting actions, and one line for each record that cannot be read."""
+        records = self._call("pending-actions/")
+        if not isinstance(records, list):
+            raise FrontendBroken("pending-actions/: the answer is no list")
+        actions, problems = [], []
+        for record in records:
+            try:
+                actions.append(PendingAction.from_record(record))
+            except ProtocolError as error:
+                problems.append(str(error))
+        return actions, problems
+
+    def action(self, number: int) -> Any:
+        """The full record of an action, unread."""
+        return self._call(f"action/{number}/")
+
+    def end_action(self, number: int, result: ActionResult, message: str = "") -> None:
+        """Report how an action ended; repeating it is harmless."""
+        record: dict[str, Any] = {"id": number, "result": int(result)}
+        if message:
+            record["message"] = message
+        self._call("update/", {"actions": [record]})

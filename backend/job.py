@@ -14,7 +14,7 @@ from backend.chroot import Chroot
 from backend.constants import SRPM_CHROOT, Source
 from backend.exceptions import ProtocolError
 
-_TASK_ID = re.compile(r"(\d+)(?:-(.+))?")
+_TASK_ID = re.compile(r"([0-9]{1,18})(?:-(.+))?")
 #: A single path component that is harmless in paths, URLs and HTML alike.
 _COMPONENT = re.compile(r"@?[A-Za-z0-9_][A-Za-z0-9._+:^~-]*")
 
@@ -33,11 +33,16 @@ def _get(raw: Mapping[str, Any], name: str, kind: type, default: Any = ...) -> A
     return value
 
 
+def component(value: object, name: str) -> str:
+    """`value` if it may name a directory; raises ProtocolError that mentions field `name`."""
+    text = value if isinstance(value, str) else ""
+    if not _COMPONENT.fullmatch(text) or ".." in text or len(text) > 200:
+        raise ProtocolError(f"field {name!r} is {str(value)[:80]!r}: no safe path component")
+    return text
+
+
 def _component(raw: Mapping[str, Any], name: str) -> str:
-    value: str = _get(raw, name, str)
-    if not _COMPONENT.fullmatch(value) or ".." in value or len(value) > 200:
-        raise ProtocolError(f"field {name!r} is {value[:80]!r}, which is no safe path component")
-    return value
+    return component(_get(raw, name, str), name)
 
 
 def _strings(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -17,6 +17,10 @@ BACKEND_LOG = "backend.log"
 SUCCESS = "success"
 RESULTS_JSON = "results.json"
 BUILD_INFO = "build.info"
+#: Group file of a chroot, from the frontend; createrepo_c reads it.
+COMPS = "comps.xml"
+#: Directory of a chroot with the metadata of a project that publishes by hand.
+DEVEL = "devel"
 #: Logs of earlier attempts move here, into one directory per attempt.
 PREVIOUS = "prev_build_backup"
 

@@ -149,6 +149,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         B,
+        "actions_max_workers",
+        "int",
+        "4",
+        "Actions of a Copr frontend (createrepo, delete, fork) that are carried out at once",
+        minimum=1,
+        maximum=1000,
+    ),
+    Option(
+        B,
         "stop_timeout",
         "seconds",
         "4",

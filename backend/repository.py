@@ -7,12 +7,13 @@ until the next publish, for readers that are in the middle of it.
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from backend.exceptions import InfrastructureError, ToolError
-from backend.layout import SUCCESS
+from backend.layout import COMPS, DEVEL, SUCCESS
 from backend.locks import exclusive
 from backend.process import Result, find, run
 from backend.results import FILE_MODE, make_directory, sync
@@ -28,19 +29,43 @@ _OPTIONS = ("--no-database", "--general-compress-type=gz", "--error-exit-val")
 _USABLE = (0, 2)
 
 
-def publish(repo: Path, *, timeout: float = 600) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What to leave out, where the metadata lives, and the base URL of its packages."""
+
+    without: frozenset[str]
+    place: Path
+    baseurl: str
+
+
+def publish(
+    repo: Path,
+    *,
+    without: Collection[str] = (),
+    devel_url: str = "",
+    timeout: float = 600,
+) -> None:
     """Make the metadata of `repo` list the RPMs of its successful builds, and no others.
+
+    `without` names result directories to be left out, because they are about to go. With
+    `devel_url`, the URL of `repo`, only the metadata in `devel/` changes; its packages stay
+    where they are (`xml:base`). A `comps.xml` in `repo` becomes the group file.
 
     Waits for another publisher of the same repository. Raises InfrastructureError; what was
     published before is then still in place. An RPM that createrepo_c cannot read is left out.
     """
+    wanted = _Wanted(
+        without=frozenset(without),
+        place=repo / DEVEL if devel_url else repo,
+        baseurl=devel_url,
+    )
     try:
-        make_directory(repo)
+        make_directory(wanted.place)
         with exclusive(repo / LOCK):
             _sweep(repo)
             private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=repo))
             try:
-                _go_live(_generate(repo, private, timeout), repo / _REPODATA)
+                _go_live(_generate(repo, wanted, private, timeout), wanted.place / _REPODATA)
             finally:
                 shutil.rmtree(private, ignore_errors=True)
     except (OSError, ToolError) as error:
@@ -53,9 +78,16 @@ def _sweep(repo: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _packages(repo: Path) -> Iterator[str]:
+def is_published(repo: Path) -> bool:
+    """True when there is a repository, be it empty."""
+    return (repo / _REPODATA / _REPOMD).is_file()
+
+
+def _packages(repo: Path, without: Collection[str]) -> Iterator[str]:
     """RPMs of successful builds, relative to the repository, in a stable order."""
     for directory in sorted(repo.iterdir()):
+        if directory.name in without:
+            continue
         if directory.name.startswith(".") or not (directory / SUCCESS).is_file():
             continue
         for rpm in sorted(directory.glob("*.rpm")):
@@ -63,20 +95,22 @@ def _packages(repo: Path) -> Iterator[str]:
                 yield f"{directory.name}/{rpm.name}"
 
 
-def _generate(repo: Path, private: Path, timeout: float) -> Path:
+def _generate(repo: Path, wanted: _Wanted, private: Path, timeout: float) -> Path:
     """Run createrepo_c into a private directory; returns the new `repodata`."""
-    packages = list(_packages(repo))
+    packages = list(_packages(repo, wanted.without))
     pkglist = private / "pkglist"
     pkglist.write_text("".join(f"{name}\n" for name in packages))
     root = repo
     if not packages:  # an empty list would mean: search everything
         root = private / "empty"
         root.mkdir()
-    reuse = bool(packages) and (repo / _REPODATA / _REPOMD).exists()
+    reuse = bool(packages) and is_published(wanted.place)
+    update = ["--update", f"--update-md-path={wanted.place}"] if reuse else []
+    options = _options(repo, wanted)
     new = private / "out" / _REPODATA
-    result = _createrepo(repo, root, private, timeout, reuse=reuse)
+    result = _createrepo(root, private, timeout, [*update, *options])
     if reuse and not _usable(result, new):  # the old metadata may be damaged
-        result = _createrepo(repo, root, private, timeout, reuse=False)
+        result = _createrepo(root, private, timeout, options)
     if not _usable(result, new):
         raise InfrastructureError(f"cannot publish {repo}: createrepo_c: {result.last_line}")
     return new
@@ -86,16 +120,21 @@ def _usable(result: Result, new: Path) -> bool:
     return result.code in _USABLE and bool(_referenced(new / _REPOMD))
 
 
-def _createrepo(repo: Path, root: Path, private: Path, timeout: float, *, reuse: bool) -> Result:
+def _options(repo: Path, wanted: _Wanted) -> list[str]:
+    groups = repo / COMPS
+    options = [f"--groupfile={groups}"] if groups.is_file() else []
+    return options + ([f"--baseurl={wanted.baseurl}"] if wanted.baseurl else [])
+
+
+def _createrepo(root: Path, private: Path, timeout: float, options: list[str]) -> Result:
     output = private / "out"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
-    update = ["--update", f"--update-md-path={repo}"] if reuse else []
     return run(
         [
             find("createrepo_c"),
             *_OPTIONS,
-            *update,
+            *options,
             f"--pkglist={private / 'pkglist'}",
             f"--outputdir={output}",
             str(root),

@@ -17,7 +17,7 @@ from typing import Any
 from backend import pool
 from backend.builders.plugin import load_builder
 from backend.config import DEFAULT_PATH, Config, load
-from backend.daemons import child, job_grab, log, orphans, web, worker
+from backend.daemons import actions, child, job_grab, log, orphans, web, worker
 from backend.daemons.prepare import check_directories, check_tools, frontend_password
 from backend.events import Events
 from backend.exceptions import ConfigError, CoprBackendError
@@ -125,6 +125,9 @@ class CoprBackend:
             self.helpers["web"] = self._start_web(me)
         if not self._helper_alive("jobgrab"):
             self.helpers["jobgrab"] = self._start(job_grab.main, self.opts, self._password, me)
+        # The embedded frontend hands out no actions: it does such work itself.
+        if not self.opts.embedded and not self._helper_alive("actions"):
+            self.helpers["actions"] = self._start(actions.main, self.opts, self._password, me)
 
     def _helper_alive(self, name: str) -> bool:
         process = self.helpers.get(name)
@@ -290,7 +293,7 @@ class CoprBackend:
         self.stopping = True
         everyone = [p for workers in self.workers_by_group_id.values() for p in workers]
         # The grabber first, so that nothing is enqueued any more; the log process last.
-        names = [name for name in ("jobgrab", "web") if name in self.helpers]
+        names = [name for name in ("jobgrab", "actions", "web") if name in self.helpers]
         self._stop([self.helpers.pop(name) for name in names] + everyone)
         self.workers_by_group_id.clear()
         orphans.end(self._own(), self.opts.stop_timeout / 4)

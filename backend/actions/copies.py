@@ -1,0 +1,126 @@
+"""Actions that copy builds: a fork of a project, a release that leaves rawhide."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from backend import layout
+from backend.action import Action
+from backend.actions.yard import Yard, disk, remove
+from backend.constants import SRPM_CHROOT
+from backend.exceptions import ActionError
+from backend.job import component
+from backend.process import find, run
+from backend.repository import publish
+from backend.results import FILE_MODE, make_directory
+from backend.rpmfile import is_signed
+
+_PART = ".copying-"
+
+
+def fork(action: Action, yard: Yard) -> None:
+    """Copy builds into another project, without the signatures of the first one's key.
+
+    A source project without results is nothing to be copied.
+    """
+    source = yard.path(*_full_name(action.old_value, "old_value"))
+    target_names = _full_name(action.new_value, "new_value")
+    target = yard.path(*target_names)
+    chroots = {
+        chroot: {component(old, "builds_map"): component(new, "builds_map")
+                 for old, new in _object(builds).items()}
+        for chroot, builds in action.mapping("builds_map").items()
+    }  # fmt: skip
+    if not source.is_dir():
+        yard.say(f"{action.label}: {action.old_value} has no results: nothing to copy")
+        return
+    with disk(target):
+        make_directory(target)
+    for chroot, builds in chroots.items():
+        repo = target / chroot
+        copied = False
+        for old, new in builds.items():
+            wanted = yard.result(source / chroot, old)
+            if wanted.is_dir():
+                _copy(wanted, yard.result(repo, new), _forked)
+                copied = True
+        if copied and chroot != SRPM_CHROOT:
+            publish(repo)
+
+
+def _full_name(value: str | None, field: str) -> tuple[str, str]:
+    owner, _, name = (value or "").partition("/")
+    return component(owner, field), component(name, field)
+
+
+def _object(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise ActionError("'builds_map' holds something that is no object")
+    return value
+
+
+def rawhide_to_release(action: Action, yard: Yard) -> None:
+    """Give a branched release the builds that were made for rawhide."""
+    where = (action.name("ownername"), action.name("copr_dir"))
+    rawhide, repo = (
+        yard.path(*where, action.name(field)) for field in ("rawhide_chroot", "dest_chroot")
+    )
+    origin = f"\nfrom_chroot={rawhide.name}"
+
+    def finish(copy: Path, _: Path) -> None:
+        info = copy / layout.BUILD_INFO
+        if info.is_file():
+            info.write_bytes(info.read_bytes() + origin.encode())
+
+    with disk(repo):
+        make_directory(repo)
+    for name in action.names("builds"):
+        source = yard.result(rawhide, name)
+        if source.is_dir():
+            _copy(source, yard.result(repo, name), finish, link=True)
+    publish(repo)
+
+
+def _copy(
+    source: Path, target: Path, finish: Callable[[Path, Path], None], *, link: bool = False
+) -> None:
+    """Copy a result directory; it appears under its name only when `finish` has changed it.
+
+    With `link` the packages are hard links: nobody changes a package in place.
+    """
+    part = target.with_name(_PART + target.name)
+    with disk(target):
+        if target.exists():
+            return
+        remove(part)
+        make_directory(part.parent)
+        shutil.copytree(source, part, symlinks=True, copy_function=_link if link else shutil.copy2)
+        finish(part, target)
+        part.rename(target)
+
+
+def _link(source: str, target: str) -> None:
+    if source.endswith(".rpm"):
+        with contextlib.suppress(OSError):  # too many links, another file system
+            os.link(source, target, follow_symlinks=False)
+            return
+    shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _forked(copy: Path, target: Path) -> None:
+    """Take the signatures off, and say whose build it is now."""
+    signed = [str(path) for path in sorted(copy.glob("*.rpm")) if is_signed(path)]
+    if signed:
+        result = run([find("rpmsign"), "--delsign", *signed], timeout=600)
+        if result.code:
+            raise OSError(f"rpmsign --delsign: {result.last_line}")
+    for path in signed:
+        Path(path).chmod(FILE_MODE)
+    info = copy / layout.BUILD_INFO
+    if info.is_file():
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        number = int(target.name[:8]) if target.name[:8].isdecimal() else 0
+        own = [f"build_id={number}" if line.startswith("build_id=") else line for line in lines]
+        info.write_text("\n".join(own), encoding="utf-8")
