@@ -70,6 +70,10 @@ class Config:
     web_admin_user: str
     web_cli_config: Path
     web_max_upload: int
+    webhook_url: str = field(repr=False)
+    webhook_secret: str = field(repr=False)
+    webhook_timeout: int
+    webhook_give_up: int
 
     @property
     def embedded(self) -> bool:
@@ -243,7 +247,7 @@ def _number(option: Option, where: str, text: str) -> int:
 
 
 def _check_urls(config: Config) -> None:
-    for key in ("frontend_base_url", "results_baseurl", "web_public_url"):
+    for key in ("frontend_base_url", "results_baseurl", "web_public_url", "webhook_url"):
         url = getattr(config, key)
         try:
             parts = urlsplit(url)
@@ -251,7 +255,8 @@ def _check_urls(config: Config) -> None:
         except ValueError:  # a broken IPv6 address, a port out of range
             good = False
         if url and not good:
-            raise ConfigError(f"{config.path}: {key} = {url}: write http://HOST or https://HOST")
+            shown = "…" if key == "webhook_url" else url
+            raise ConfigError(f"{config.path}: {key} = {shown}: write http://HOST or https://HOST")
     if not config.embedded and not config.results_baseurl:
         raise ConfigError(
             f"{config.path}: results_baseurl is empty: with frontend_base_url set,"

@@ -38,7 +38,7 @@ class Option:
         return f"{self.section}_{self.name}"
 
 
-B, R, W = "backend", "builder", "web"
+B, R, W, H = "backend", "builder", "web", "webhook"
 
 OPTIONS: Final[tuple[Option, ...]] = (
     Option(
@@ -265,5 +265,30 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         W, "max_upload", "bytes", "4G", "Largest source package that may be uploaded", minimum=1024
+    ),
+    Option(
+        H,
+        "url",
+        "secret",
+        "",
+        "URL that gets a POST for each finished build, see docs/events.md; empty: none",
+    ),
+    Option(H, "secret", "secret", "", "Key that signs the messages (HMAC-SHA256); empty: unsigned"),
+    Option(
+        H,
+        "timeout",
+        "seconds",
+        "10",
+        "Longest time that the receiver may take to answer, in seconds",
+        minimum=1,
+        maximum=600,
+    ),
+    Option(
+        H,
+        "give_up",
+        "seconds",
+        "259200",
+        "A message that the receiver does not take is tried again for so long, in seconds",
+        minimum=1,
     ),
 )

@@ -144,6 +144,7 @@ class JobGrab:
             for group in self.config.groups:
                 self.queues.remove(group.id, task_id)
             running = self._stop(task_id)
+            self._tell(task_id)
             self.frontend.canceled(task_id, running)
 
     def _stop(self, task_id: str) -> bool:
@@ -166,7 +167,13 @@ class JobGrab:
             except FrontendError as error:
                 self.events.emit(f"build {report.task_id}: report kept: {error}", "warning")
                 return
+            self._tell(report.task_id)
             self.queues.delivered(report)
+
+    def _tell(self, task_id: str) -> None:
+        """The webhook asks the frontend whether the build is finished by that."""
+        if self.config.webhook_url:
+            self.events.emit(f"build {task_id}: reported", "debug", kind="task.reported")
 
     def _still_wanted(self, report: Report) -> bool:
         """Terminal updates are not idempotent: ask before one is sent a second time."""

@@ -23,6 +23,7 @@ from backend.config import Config
 from backend.constants import EVENTS_KEEP, EVENTS_KEY, LOGGED_KEY
 from backend.daemons import child
 from backend.daemons.board import beat
+from backend.daemons.webhook import Webhook
 from backend.events import LEVELS, Event, follow
 from backend.redis_server import connect
 
@@ -127,15 +128,15 @@ class LogFile:
 
 
 class LogWriter:
-    """`once` writes what came. `sinks` get every event at least once, before it counts as
-    written; an OSError from one keeps the events for later."""
+    """`once` writes what came. `sinks` get all events at least once, before they count as
+    written; an OSError from one keeps them for later."""
 
     def __init__(
         self,
         config: Config,
         client: "redis.Redis",
         echo: TextIO | None,
-        sinks: Sequence[Callable[[Event], None]] = (),
+        sinks: Sequence[Callable[[Sequence[Event]], None]] = (),
     ) -> None:
         self._client, self._echo, self._sinks = client, echo, sinks
         self._render = journal if echo and to_journal(echo) else line
@@ -153,8 +154,7 @@ class LogWriter:
         shown = gap + [event for event in events if self._wanted(event)]
         try:
             for sink in self._sinks:
-                for event in events:
-                    sink(event)
+                sink(events)
             ready = self._file.prepare(mark)
             if ready != mark:  # known before it is used, so that half a batch is recognised
                 self._remember(ready, caught_up=False)
@@ -246,7 +246,12 @@ def main(config: Config, foreground: bool, parent: int) -> None:
     # The master forwards it; the file of our name is looked at before each write anyway.
     signal.signal(signal.SIGUSR1, lambda *_: None)
     client = connect(config, timeout=BLOCK + 10)
-    writer = LogWriter(config, client, sys.stderr if foreground else None)
+    sinks = []
+    if config.webhook_url:
+        hook = Webhook(config)
+        hook.start()
+        sinks.append(hook.sink)
+    writer = LogWriter(config, client, sys.stderr if foreground else None, sinks)
 
     def report(text: str) -> None:
         print(f"log: {text}", file=sys.stderr)

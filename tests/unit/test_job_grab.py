@@ -53,6 +53,7 @@ class FakeConfig:
     groups = (Group(id=0, name="PC", archs=("x86_64",), max_workers=2),)
     max_attempts = 2
     sleeptime = 1
+    webhook_url = ""
 
 
 def grabber(frontend: MemoryFrontend) -> JobGrab:

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -29,7 +30,10 @@ class Bench:
         self.writer = self.another()
 
     def another(self, echo: Any = None) -> LogWriter:
-        return LogWriter(self.config, self.client, echo, [lambda e: self.seen.append(e.what)])
+        return LogWriter(self.config, self.client, echo, [self.sink])
+
+    def sink(self, events: Sequence[Event]) -> None:
+        self.seen += [event.what for event in events]
 
     def emit(self, *texts: str) -> None:
         for text in texts:
@@ -140,7 +144,7 @@ def test_a_full_disk_is_said_once_and_loses_nothing(
 
 
 def test_a_sink_in_trouble_keeps_the_events(bench: Bench) -> None:
-    def broken(_: Event) -> None:
+    def broken(_: Sequence[Event]) -> None:
         raise OSError("no room")
 
     bench.emit("one")
