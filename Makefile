@@ -1,11 +1,13 @@
-# `make run` builds a first package, `make test` checks everything; both prepare the machine.
+# `make run` builds a first package, `make test` checks everything, `make bench` measures; all
+# prepare the machine.
 
 STATE ?= ./var
 bin := .venv/bin
 once := $(if $(filter-out 0 no,$(ONCE)),--once)
+parts := $(if $(PARTS),--parts "$(PARTS)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: help run test
+.PHONY: bench help run test
 .NOTPARALLEL:
 
 help:
@@ -13,11 +15,17 @@ help:
 	@echo "make run ONCE=1       the same, and stop after that build"
 	@echo "  PORT=n              port of the web pages (default 5000)"
 	@echo "  STATE=dir           where everything is kept (default ./var)"
+	@echo "make bench            measure latency, memory and speed: build/bench"
+	@echo "  PARTS=a,b           only some parts, see docs/performance.md"
 	@echo "make test             prepare, then check style, types, imports and run all tests"
 
 run:
 	@./conf/setup.sh run
 	@exec $(bin)/copr_be.py quickstart --state "$(STATE)" $(once) $(port)
+
+bench:
+	@./conf/setup.sh bench
+	@exec $(bin)/python -m tests.bench $(parts)
 
 test:
 	@./conf/setup.sh test

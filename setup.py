@@ -17,6 +17,13 @@ WEB = [
     "python-multipart>=0.0.18",
 ]
 QUICKSTART = [*WEB, "copr-cli>=2.0"]
+BENCH = [
+    "celery>=5.5",
+    "dramatiq>=2.0",
+    "huey>=3.0",
+    "matplotlib>=3.9",
+    "rq>=3.0",
+]
 TEST = [
     "fakeredis>=2.26",
     "httpx>=0.27",
@@ -47,6 +54,11 @@ setup(
         "setproctitle>=1.3.3",
         "urllib3>=2.2",
     ],
-    extras_require={"web": WEB, "quickstart": QUICKSTART, "test": QUICKSTART + TEST},
+    extras_require={
+        "web": WEB,
+        "quickstart": QUICKSTART,
+        "test": QUICKSTART + TEST,
+        "bench": WEB + BENCH,
+    },
     entry_points={"console_scripts": ["copr_be.py=backend.cli:main"]},
 )

@@ -1,0 +1,1 @@
+"""`make bench`: how fast and how small the backend is, beside others, on this machine."""

@@ -1,0 +1,281 @@
+"""Part a: latency of a single task on an idle system, and tasks per second of many."""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from backend.process import Child, find
+from tests.bench import noop, note, proc
+from tests.bench.daemon import (
+    NOOP,
+    ROOT,
+    Client,
+    Daemon,
+    Database,
+    await_cpu_quiet,
+    environment,
+    load,
+    pause,
+)
+
+PROJECT = "bench"
+#: Module below tests/bench/rivals, and how many times as many tasks as builds it is given: a
+#: measurement of each should take seconds.
+RIVALS = {"celery": 4, "rq": 1, "dramatiq": 4, "huey": 8}
+_VARIABLE = "COPR_BENCH_REDIS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured."""
+
+    workers: int
+    samples: int
+    builds: int
+
+
+def quantiles(seconds: list[float]) -> dict[str, float]:
+    """p50, p99 in milliseconds; p99 is the worst of up to a hundred."""
+    ordered = sorted(seconds)
+    at = min(len(ordered) - 1, int(len(ordered) * 0.99))
+    return {"p50_ms": statistics.median(ordered) * 1e3, "p99_ms": ordered[at] * 1e3}
+
+
+@contextlib.contextmanager
+def shared_redis(top: Path) -> Iterator[str]:
+    """One redis-server for all, set up as the backend sets up its private one; its URL."""
+    home = Path(tempfile.mkdtemp(prefix="redis-", dir=top))
+    path = home / "sock"
+    private = ["--port", "0", "--unixsocket", str(path), "--dir", str(home), "--save", ""]
+    with Child([find("redis-server"), *private, "--appendonly", "yes"]):
+        url = f"unix://{path}"
+        client = redis.Redis.from_url(url)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                client.ping()
+                break
+            except redis.ConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+                pause(0.01)
+        client.close()
+        yield url
+
+
+@contextlib.contextmanager
+def source_server() -> Iterator[str]:
+    """Something to download; its base URL."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as sock:
+        argv = [sys.executable, "-m", "tests.bench.source_server", str(sock.fileno())]
+        with Child(argv, env=environment(), cwd=ROOT, pass_fds=[sock.fileno()]):
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What all systems of one run have in common."""
+
+    top: Path
+    redis_url: str
+    board: note.Board
+
+
+@contextlib.contextmanager
+def ground(top: Path) -> Iterator[Ground]:
+    """A Redis server and a FIFO."""
+    with (
+        contextlib.closing(note.Board(top / "notes")) as board,
+        shared_redis(top) as redis_url,
+    ):
+        yield Ground(top=top, redis_url=redis_url, board=board)
+
+
+# --- ours -----------------------------------------------------------------------------------
+
+
+class Farm:
+    """One daemon with a no-op builder, and the numbers that its builds are known by."""
+
+    def __init__(
+        self, client: Client, database: Database, board: note.Board, url: str, seconds: float
+    ) -> None:
+        self._client, self._database, self._board = client, database, board
+        self._url, self._seconds = url, seconds
+        self.submitted = 0
+
+    def submit(self, count: int) -> set[int]:
+        """That many builds in one request; their numbers."""
+        numbers = set(range(self.submitted, self.submitted + count))
+        urls = [self._url + noop.FILE_NAME.format(number=number) for number in sorted(numbers)]
+        self._client.submit_urls(PROJECT, urls)
+        self.submitted += count
+        return numbers
+
+    def finish(self) -> float:
+        """Wait until all that was submitted is finished; when that was seen."""
+        deadline = time.monotonic() + self._seconds
+        while (done := self._database.finished()) < self.submitted:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.submitted - done} builds are not finished in time")
+            pause(0.005)
+        return time.monotonic()
+
+    def latency(self, samples: int) -> dict[str, Any]:
+        """Submit one build, see it through, wait a little; so many times."""
+        starts, whole = [], []
+        for _ in range(samples):
+            begin = time.monotonic()
+            numbers = self.submit(1)
+            end = self.finish()
+            (started,) = self._board.wait("source", numbers, 30).values()
+            starts.append(started - begin)
+            whole.append(end - begin)
+            pause(0.03)  # idle means idle: the last report's echo is over
+        return {**quantiles(starts), "whole_build_p50_ms": statistics.median(whole) * 1e3}
+
+    def rate(self, builds: int, each: int) -> float:
+        """Builds per second, from the first submission to the last final state."""
+        begin = time.monotonic()
+        for first in range(0, builds, each):
+            self.submit(min(each, builds - first))
+        rate = builds / (self.finish() - begin)
+        self._board.read(0)
+        return rate
+
+
+def measure_ours(on: Ground, size: Size) -> dict[str, Any]:
+    """The whole path: API, embedded frontend, grabber, queue, worker, report, final state."""
+    daemon = Daemon(
+        on.top / "farm", workers=size.workers, builder=NOOP, redis_url=on.redis_url, board=on.board
+    )
+    with daemon, source_server() as url, contextlib.ExitStack() as stack:
+        client = stack.enter_context(contextlib.closing(daemon.client()))
+        database = stack.enter_context(contextlib.closing(daemon.database()))
+        client.create(PROJECT)
+        farm = Farm(client, database, on.board, url, 60 + size.builds / 5)
+        farm.submit(2 * size.workers)
+        farm.finish()
+        on.board.read(0)
+        await_cpu_quiet(daemon.pid)
+        before = load()
+        answer = farm.latency(size.samples)
+        busy = proc.cpu_of_family(daemon.pid)
+        single, listed = farm.rate(size.builds, 1), farm.rate(size.builds, 50)
+        await_cpu_quiet(daemon.pid)
+        busy = proc.cpu_of_family(daemon.pid) - busy
+        used = [m.private for pid in daemon.idle_workers() if (m := proc.memory(pid))]
+    return {
+        "name": "copr-backend",
+        **answer,
+        # Each build is two tasks: the source build, and the RPM build that it releases.
+        "tasks_per_s": 2 * max(single, listed),
+        "builds_per_s": max(single, listed),
+        "builds_per_s_one_request_each": single,
+        "builds_per_s_50_a_request": listed,
+        "cpu_ms_per_task": busy / (4 * size.builds) * 1e3,
+        "private_mib": statistics.median(used) / proc.MIB if used else None,
+        "load": [before, load()],
+    }
+
+
+# --- the others -----------------------------------------------------------------------------
+
+
+def missing(rivals: list[str]) -> list[str]:
+    """Those that are not installed."""
+    return [name for name in rivals if importlib.util.find_spec(name) is None]
+
+
+@contextlib.contextmanager
+def rival(name: str, on: Ground, workers: int) -> Iterator[tuple[Any, int]]:
+    """Its module and the process that its workers belong to; started and warm."""
+    os.environ[_VARIABLE] = on.redis_url
+    module = importlib.import_module(f"tests.bench.rivals.{name}_app")
+    client = redis.Redis.from_url(on.redis_url)
+    client.flushall()
+    client.close()
+    env = environment(**{_VARIABLE: on.redis_url, note.VARIABLE: str(on.board.path)})
+    log = (on.top / f"{name}.log").open("ab")
+    with log, Child(module.command(workers), env=env, cwd=ROOT, stdout=log) as child:
+        numbers = set(range(4 * workers))
+        for number in numbers:
+            module.submit(number)
+        try:
+            on.board.wait("task", numbers, 60)
+        except TimeoutError as error:
+            said = Path(log.name).read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{name} does not work: {error}: {said}") from error
+        await_cpu_quiet(child.pid)
+        try:
+            yield module, child.pid
+        finally:
+            child.stop(5)
+
+
+def measure_rival(name: str, on: Ground, size: Size, tasks: int) -> dict[str, Any]:
+    """Its queue and workers alone: no frontend, no results kept."""
+    before = load()
+    with rival(name, on, size.workers) as (module, pid):
+        private = worker_memory(pid)
+        starts = []
+        for number in range(size.samples):
+            begin = time.monotonic()
+            module.submit(number)
+            (started,) = on.board.wait("task", {number}, 30).values()
+            starts.append(started - begin)
+            pause(0.03)
+        busy = proc.cpu_of_family(pid)
+        rate = _rate(module.submit, on.board, tasks)
+        busy = proc.cpu_of_family(pid) - busy
+    return {
+        "name": name,
+        **quantiles(starts),
+        "tasks_per_s": rate,
+        "cpu_ms_per_task": busy / tasks * 1e3,
+        "private_mib": private / proc.MIB,
+        "load": [before, load()],
+    }
+
+
+def _rate(submit: Callable[[int], None], board: note.Board, tasks: int) -> float:
+    """From the first submission to the start of the last task."""
+    first = 1_000_000
+    numbers = set(range(first, first + tasks))
+    begin = time.monotonic()
+    for number in numbers:
+        submit(number)
+    return tasks / (max(board.wait("task", numbers, 120).values()) - begin)
+
+
+def worker_memory(pid: int) -> float:
+    """Private bytes of a worker of another system: the median of the processes without children."""
+    family, parent = proc.family(pid), set(proc.parents().values())
+    found = [m.private for p in family if p not in parent and (m := proc.memory(p))]
+    return statistics.median(found)
+
+
+def measure(on: Ground, size: Size, say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything of part a, one system after the other."""
+    say(f"copr-backend: {size.samples} single builds, twice {size.builds} builds")
+    rows, absent = [measure_ours(on, size)], missing(list(RIVALS))
+    for name, factor in RIVALS.items():
+        if name in absent:
+            say(f"{name}: not installed, left out: conf/setup.sh bench installs it")
+            continue
+        tasks = factor * size.builds
+        say(f"{name}: {size.samples} single tasks, {tasks} tasks")
+        rows.append(measure_rival(name, on, size, tasks))
+    return {"workers": size.workers, "samples": size.samples, "rows": rows, "absent": absent}
