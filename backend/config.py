@@ -53,6 +53,8 @@ class Config:
     max_attempts: int
     actions_max_workers: int
     stop_timeout: int
+    user: str
+    group: str
     builder_type: str
     builder_chroot: str
     builder_timeout: int

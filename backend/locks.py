@@ -55,9 +55,14 @@ class PidFile:
         """Raises what `acquire` would raise, and changes nothing."""
         os.close(self._lock())
 
-    def acquire(self) -> Self:
-        """Take the file and write our pid; raises AlreadyRunning naming the other daemon."""
+    def acquire(self, uid: int | None = None, gid: int | None = None) -> Self:
+        """Take the file and write our pid; raises AlreadyRunning naming the other daemon.
+
+        `uid` and `gid`: whose the file shall be, when the process will change to them.
+        """
         self._fd = self._lock()
+        if os.geteuid() == 0 and uid is not None and gid is not None:
+            os.fchown(self._fd, uid, gid)
         self.write()
         return self
 
@@ -67,10 +72,15 @@ class PidFile:
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Remove the file while the lock is still held, so that no newer one is hit."""
+        """Remove the file while the lock is still held, so that no newer one is hit.
+
+        In a directory that only root may write to it stays, empty.
+        """
         if self._fd >= 0:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
+            try:
+                self.path.unlink(missing_ok=True)
+            except PermissionError:
+                os.ftruncate(self._fd, 0)
             self.abandon()
 
     def abandon(self) -> None:

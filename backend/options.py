@@ -166,6 +166,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
         maximum=600,
     ),
     Option(
+        B,
+        "user",
+        "str",
+        "",
+        "User that the daemon changes to when root starts it, by name or number; empty: stay",
+    ),
+    Option(
+        B,
+        "group",
+        "str",
+        "",
+        "Group that the daemon changes to; empty: the main group of user",
+    ),
+    Option(
         R,
         "type",
         "class",

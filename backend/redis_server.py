@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import time
+from collections.abc import Callable
 
 import redis
 from redis.backoff import NoBackoff
@@ -53,8 +54,16 @@ class EmbeddedRedis:
         self._config = config
         self._child: Child | None = None
 
-    def start(self) -> None:
-        """Start it and wait until it answers; raises ToolError or CoprBackendError."""
+    def start(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
+        """Start it and wait until it answers; raises ToolError or CoprBackendError.
+
+        False when `interrupted()` became true before that.
+        """
+        self.spawn()
+        return self._await_answer(interrupted)
+
+    def spawn(self) -> None:
+        """Start it; it answers a little later."""
         socket = self._config.rundir / SOCKET_NAME
         if len(str(socket)) > 107:
             raise CoprBackendError(
@@ -69,7 +78,6 @@ class EmbeddedRedis:
             self._child = Child([program, *self._arguments(str(socket), str(data))], stdout=log)
         finally:
             os.close(log)
-        self._await_answer()
 
     @staticmethod
     def _arguments(socket: str, data: str) -> list[str]:
@@ -80,7 +88,7 @@ class EmbeddedRedis:
             *("--maxmemory-policy", "noeviction"),
         ]
 
-    def _await_answer(self) -> None:
+    def _await_answer(self, interrupted: Callable[[], bool]) -> bool:
         assert self._child
         client = connect(self._config)
         deadline = time.monotonic() + 30
@@ -88,7 +96,9 @@ class EmbeddedRedis:
             with contextlib.suppress(redis.RedisError):
                 client.ping()
                 client.close()
-                return
+                return True
+            if interrupted():
+                return False
             if select.select([self._child], [], [], 0.01)[0]:
                 break
         self.stop()
@@ -113,6 +123,60 @@ class EmbeddedRedis:
             self._child = None
         (self._config.rundir / SOCKET_NAME).unlink(missing_ok=True)
 
+    def kill(self) -> int:
+        """End it at once, also when it is stopped or hangs; returns its exit code."""
+        code = 0
+        if self._child:
+            code = self._child.kill()
+            self._child.close()
+            self._child = None
+        return code
+
     def forget(self) -> None:
         """Forked children call this: the server is not theirs to stop."""
         self._child = None
+
+
+class Pulse:
+    """Whether Redis answers, asked now and then by somebody who must not wait long for it.
+
+    `client` needs a short timeout. Any answer counts, also an error such as that of a server
+    whose disk is full; `trouble` holds that error, or why there was no answer.
+    """
+
+    EVERY = 5.0
+    EVERY_DOWN = 0.5
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._client = client
+        self._next = 0.0
+        self.up = False
+        self.trouble = "not asked yet"
+        self.down_since = 0.0
+
+    def look(self, now: float) -> bool:
+        """Ask if it is time to; True when something is different from before."""
+        if now < self._next:
+            return False
+        before = (self.up, self.trouble)
+        self.up, self.trouble = True, ""
+        try:
+            self._client.ping()
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            if before[0] or not self.down_since:
+                self.down_since = now
+            self.up, self.trouble = False, _plain(error)
+        except redis.RedisError as error:
+            self.trouble = _plain(error)
+        if self.up:
+            self.down_since = 0.0
+        self._next = now + (self.EVERY if self.up else self.EVERY_DOWN)
+        return (self.up, self.trouble) != before
+
+    def ask_now(self) -> None:
+        """Something happened to it: the next look does not wait."""
+        self._next = 0.0
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

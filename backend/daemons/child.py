@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from backend.constants import Exit
+from backend.daemons import board
 from backend.exceptions import CoprBackendError
 
 _PR_SET_PDEATHSIG = 1
@@ -56,11 +57,13 @@ def main(work: Callable[[], None], report: Callable[[str], None]) -> NoReturn:
         work()
         code = Exit.OK
     except CoprBackendError as error:
+        board.last_words(str(error))
         report(str(error))
         code = error.exit_code
     except Exception as error:  # noqa: BLE001  (logged, and the process ends)
         import traceback  # noqa: PLC0415  (only when something broke)
 
+        board.last_words(f"{type(error).__name__}: {error}")
         report("".join(traceback.format_exception(error)).rstrip())
         code = Exit.FAILED
     sys.stdout.flush()

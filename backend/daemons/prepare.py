@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backend.config import Config
 from backend.exceptions import ConfigError, CoprBackendError
+from backend.identity import Identity
 from backend.process import find
 
 
@@ -15,8 +16,11 @@ def check_tools(config: Config) -> dict[str, str]:
     return {tool: find(tool) for tool in tools}
 
 
-def check_directories(config: Config) -> None:
-    """Make the configured directories; raises CoprBackendError naming the one that fails."""
+def check_directories(config: Config, identity: Identity | None = None) -> None:
+    """Make the configured directories, `identity`'s own if one is given and they are new.
+
+    Raises CoprBackendError naming the one that cannot be written to.
+    """
     for key, mode in (
         ("destdir", 0o755),
         ("statedir", 0o700),
@@ -25,6 +29,9 @@ def check_directories(config: Config) -> None:
     ):
         path: Path = getattr(config, key)
         try:
+            if identity and not path.exists():
+                path.mkdir(mode=mode, parents=True)
+                identity.give(path)
             path.mkdir(mode=mode, parents=True, exist_ok=True)
             probe = path / f".probe-{os.getpid()}"
             probe.touch()

@@ -1,7 +1,6 @@
 """The process of the embedded frontend: everything heavy is imported here, after the fork."""
 
 import contextlib
-import os
 import socket
 from collections.abc import Callable
 
@@ -10,8 +9,12 @@ import redis
 from backend import constants
 from backend.config import Config
 from backend.daemons import child
+from backend.daemons.board import beat
 from backend.exceptions import ToolError
 from backend.redis_server import connect
+
+#: The server looks around once a second; one request may hold it up for a while.
+PROMISE = 60.0
 
 
 def listen(config: Config) -> socket.socket:
@@ -53,11 +56,9 @@ def main(
     *,
     password: str,
     chroots: tuple[str, ...],
-    ready_fd: int,
     parent: int,
 ) -> None:
-    """Entry point of the forked web process. Writes `R` to `ready_fd` once it can serve, or
-    `E` and the reason why it cannot."""
+    """Entry point of the forked web process; its first `beat` says that it serves."""
     child.become("web", parent)
 
     def work() -> None:
@@ -69,13 +70,13 @@ def main(
                 f"the embedded frontend needs {error.name}: pip install 'copr-backend[web]'"
             ) from error
         first_start(config)
-        os.write(ready_fd, b"R")
-        os.close(ready_fd)
-        serve(config, listener, password=password, chroots=chroots, wake=waker(config))
+        serve(
+            config,
+            listener,
+            password=password,
+            chroots=chroots,
+            wake=waker(config),
+            alive=lambda: beat(PROMISE),
+        )
 
-    child.main(work, lambda text: _explain(ready_fd, text))
-
-
-def _explain(ready_fd: int, text: str) -> None:
-    with contextlib.suppress(OSError):
-        os.write(ready_fd, b"E" + text.encode()[:60000])
+    child.main(work, lambda _: None)

@@ -1,0 +1,34 @@
+"""What a farm at rest leaves behind: nothing, in Redis and in its work directories."""
+
+import contextlib
+
+import redis
+
+from backend import constants as names
+from backend.builders import Builder
+from backend.config import Config
+from backend.exceptions import CoprBackendError
+
+
+def sweep_workdirs(config: Config, builder: Builder) -> list[str]:
+    """Remove what ended builds left in `statedir/work`; returns the troubles met."""
+    troubles = []
+    for slot in sorted((config.statedir / "work").glob("[0-9]*")):
+        for left in slot.iterdir():
+            try:
+                builder.cleanup(left, int(slot.name))
+            except (CoprBackendError, OSError) as error:
+                troubles.append(f"{left} could not be removed: {error}")
+        with contextlib.suppress(OSError):
+            slot.rmdir()
+    return troubles
+
+
+def forget_all(client: "redis.Redis") -> None:
+    """Remove every key of ours, except reports that the frontend has not accepted yet."""
+    kept = client.llen(names.OUTBOX_KEY)
+    queues = names.QUEUE_KEY.format(group="*")
+    for pattern in ("copr-be:*", queues):
+        for key in list(client.scan_iter(match=pattern, count=1000)):
+            if not (kept and str(key).startswith(names.OUTBOX_KEY)):
+                client.delete(key)

@@ -1,0 +1,79 @@
+"""What a changed configuration means, option by option: pure."""
+
+from collections.abc import Set
+from dataclasses import dataclass, fields, replace
+
+from backend.config import Config
+
+#: Fixed when the daemon starts: sockets that are bound, directories that are in use.
+AT_RESTART = frozenset(
+    {
+        "frontend_base_url",
+        "redis_url",
+        "statedir",
+        "rundir",
+        "user",
+        "group",
+        "web_host",
+        "web_port",
+    }
+)
+#: The grabber looks at all of `[backend]`; the master itself at these.
+_GRABBER_ONLY = frozenset({"groups", "max_workers", "build_groups", "sleeptime"})
+_MASTER_ONLY = frozenset({"exit_on_worker", "stop_timeout"})
+_LOG_ONLY = ("log_", "webhook_")
+_EVERYBODY = frozenset({"log", "jobgrab", "web", "worker"})
+
+
+@dataclass(frozen=True)
+class Change:
+    """`config` is what holds from now on, `pending` the options that wait for a restart,
+    `users` the kinds of children that must be started anew to see what is different."""
+
+    config: Config
+    changed: frozenset[str]
+    pending: frozenset[str]
+    users: frozenset[str]
+
+
+def users_of(option: str) -> Set[str]:
+    """The kinds of children that use an option (named by its field of Config)."""
+    if option in _MASTER_ONLY:
+        return frozenset()
+    if option in _GRABBER_ONLY:
+        return frozenset({"jobgrab"})
+    if option.startswith(_LOG_ONLY):
+        return frozenset({"log"})
+    if option.startswith("web_"):
+        return frozenset({"web"})
+    if option in ("builder_type", "builder_chroot"):
+        return frozenset({"jobgrab", "web", "worker"})
+    if option.startswith("builder_"):
+        return frozenset({"jobgrab", "worker"})
+    return _EVERYBODY  # also an option that this table does not know
+
+
+def compare(old: Config, new: Config) -> Change:
+    """What to do when `new` was read while `old` is in force."""
+    names = [entry.name for entry in fields(Config) if entry.name != "path"]
+    differ = {name for name in names if getattr(old, name) != getattr(new, name)}
+    pending = differ & AT_RESTART
+    users: set[str] = set()
+    for name in differ - pending:
+        users |= users_of(name)
+    return Change(
+        config=replace(new, **{name: getattr(old, name) for name in pending}),
+        changed=frozenset(differ - pending),
+        pending=frozenset(pending),
+        users=frozenset(users),
+    )
+
+
+def stale_groups(old: Config, new: Config) -> frozenset[int]:
+    """Groups whose workers know their group wrongly: another name, other architectures."""
+    before = {group.id: group for group in old.groups}
+    return frozenset(
+        group.id
+        for group in new.groups
+        if group.id in before and replace(before[group.id], max_workers=group.max_workers) != group
+    )
