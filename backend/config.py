@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,6 +50,14 @@ class Config:
     redis_url: str = field(repr=False)
     max_workers: int
     build_groups: int
+    builds_max_workers: int
+    builds_max_workers_owner: int
+    builds_max_workers_sandbox: int
+    builds_max_workers_arch: Mapping[str, int]
+    builds_max_workers_arch_per_owner: Mapping[str, int]
+    builds_max_workers_tag: Mapping[str, int]
+    blocked_owners: tuple[str, ...]
+    fair_share_half_life: int
     exit_on_worker: bool
     max_attempts: int
     actions_max_workers: int
@@ -213,8 +222,9 @@ def _convert(path: Path, option: Option, key: str, text: str) -> Any:
         return text.lower() in _TRUE
     if option.kind == "path":
         return _path(option, where, text)
-    if option.kind == "words":
-        return tuple(text.replace(",", " ").split())
+    if option.kind in ("words", "limits"):
+        words = tuple(text.replace(",", " ").split())
+        return words if option.kind == "words" else _limits(where, words)
     if option.kind == "class" and _CLASS.fullmatch(text):
         return text
     if option.choices and text not in option.choices:
@@ -233,6 +243,16 @@ def _path(option: Option, where: str, text: str) -> Path | str:
     if not path.is_absolute():
         raise ConfigError(f"{where}: give an absolute path")
     return path
+
+
+def _limits(where: str, words: tuple[str, ...]) -> Mapping[str, int]:
+    found = {}
+    for part in words:
+        name, eq, number = part.partition("=")
+        if not name or not eq or not re.fullmatch(r"[0-9]{1,6}", number):
+            raise ConfigError(f"{where}: {part!r} is no limit: write NAME=NUMBER,NAME=NUMBER")
+        found[name] = int(number)
+    return MappingProxyType(found)
 
 
 def _number(option: Option, where: str, text: str) -> int:

@@ -200,3 +200,22 @@ def test_sizes_have_units(tmp_path_factory: pytest.TempPathFactory, number: int,
     factor = 1024 ** " KMG".index((unit.upper() or " ")[0])
     config = load(path, {"builder.max_download": f"{number}{unit}"})
     assert config.builder_max_download == number * factor
+
+
+def test_limits_are_read_as_copr_spells_them(tmp_path: Path) -> None:
+    config = load(
+        write(
+            tmp_path,
+            "[backend]\nbuilds_max_workers_arch = x86_64=10, aarch64=4\n"
+            "builds_max_workers = 60\nblocked_owners = bad worse\n",
+        )
+    )
+    assert config.builds_max_workers_arch == {"x86_64": 10, "aarch64": 4}
+    assert (config.builds_max_workers, config.builds_max_workers_owner) == (60, 0)
+    assert config.blocked_owners == ("bad", "worse")
+
+
+@pytest.mark.parametrize("text", ["x86_64", "=4", "x86_64=", "x86_64=-1", "x86_64=four"])
+def test_a_limit_without_name_and_number_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="write NAME=NUMBER"):
+        load(write(tmp_path, f"[backend]\nbuilds_max_workers_tag = {text}\n"))
