@@ -7,7 +7,7 @@ once := $(if $(filter-out 0 no,$(ONCE)),--once)
 parts := $(if $(PARTS),--parts "$(PARTS)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench help run test
+.PHONY: bench help run test install uninstall
 .NOTPARALLEL:
 
 help:
@@ -17,6 +17,8 @@ help:
 	@echo "  STATE=dir           where everything is kept (default ./var)"
 	@echo "make bench            measure latency, memory and speed: build/bench"
 	@echo "  PARTS=a,b           only some parts, see docs/performance.md"
+	@echo "make install          as root: install it as the service copr-backend (DESTDIR, PREFIX)"
+	@echo "make uninstall        as root: remove that; data and configuration stay"
 	@echo "make test             prepare, then check style, types, imports and run all tests"
 
 run:
@@ -39,3 +41,6 @@ test:
 	@$(bin)/lint-imports --no-logo
 	@echo "== pytest"
 	@exec $(bin)/pytest
+
+install uninstall:
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" PYTHON="$(PYTHON)" ./conf/install.sh $@

@@ -3,11 +3,11 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backend import __version__
-from backend.config import DEFAULT_PATH
+from backend.config import DEFAULT_PATH, Config, load
 from backend.constants import Exit
 from backend.exceptions import ConfigError, CoprBackendError
 
@@ -15,46 +15,129 @@ _EPILOG = """\
 examples:
   copr_be.py -c /etc/copr/copr-be.conf       run in the foreground until Ctrl-C
   copr_be.py -c /etc/copr/copr-be.conf -d    run as a daemon
-  copr_be.py check -c FILE                   look over configuration and tools
-  copr_be.py example-config                  print every option with its default
+  copr_be.py check                           look over configuration and tools
+  copr_be.py status                          what is happening, what waits, what broke
+  copr_be.py why 42                          where build 42 is and why it waits
   copr_be.py quickstart --state ./var        a complete farm below ./var, with a first build
+  copr_be.py COMMAND --help                  what a command does
 
 exit codes: 0 stopped as asked, 1 failed, 2 bad command line or configuration,
-3 already running
+3 already running (or, for commands that need a running daemon: not running)
 """
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def _common(add: Callable[..., object], *, again: bool) -> None:
+    """The options that may stand before the command or after it; the later one counts."""
+    text = argparse.SUPPRESS if again else None
+
+    def default(value: object) -> object:
+        return argparse.SUPPRESS if again else value
+
+    add("-c", "--config", type=Path, default=default(DEFAULT_PATH), metavar="FILE",
+        help=f"configuration file (default: {DEFAULT_PATH})")  # fmt: skip
+    add("-p", "--pidfile", type=Path, default=default(None), metavar="FILE",
+        help="pid file (default: copr-be.pid in rundir)")  # fmt: skip
+    add("-o", "--option", action="append", default=[], metavar="SECTION.KEY=VALUE",
+        dest="option_again" if again else "option",
+        help="override one option of the configuration file")  # fmt: skip
+    add("-v", "--verbose", action="store_true", default=default(False),
+        help=text or "log debug messages too")  # fmt: skip
+
+
+def _running(add: Callable[..., object], *, again: bool) -> None:
+    """The options of the daemon itself."""
+    default = argparse.SUPPRESS if again else False
+    add("-d", "--daemonize", action="store_true", default=default, help="run in the background")
+    add("-x", "--exit", dest="exit_on_worker", action="store_true", default=default,
+        help="end when a worker dies unexpectedly")  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     main_parser = argparse.ArgumentParser(
         prog="copr_be.py",
-        description="Turns source packages into dnf repositories.",
+        description="Turns source packages into dnf repositories. Without a command: run.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = main_parser.add_argument
-    add("command", nargs="?", choices=("run", "check", "example-config", "quickstart"),
-        default="run", help="what to do (default: run the backend)")  # fmt: skip
-    add("-c", "--config", type=Path, default=DEFAULT_PATH, metavar="FILE",
-        help="configuration file (default: %(default)s)")  # fmt: skip
-    add("-d", "--daemonize", action="store_true", help="run in the background")
-    add("-p", "--pidfile", type=Path, metavar="FILE", help="pid file (default: in rundir)")
-    add("-x", "--exit", dest="exit_on_worker", action="store_true",
-        help="end when a worker dies unexpectedly")  # fmt: skip
-    add("-v", "--verbose", action="store_true", help="log debug messages too")
-    add("-o", "--option", action="append", default=[], metavar="SECTION.KEY=VALUE",
-        help="override one option of the configuration file")  # fmt: skip
+    _common(add, again=False)
+    _running(add, again=False)
     add("--version", action="version", version=f"copr-backend {__version__}")
-    quick = main_parser.add_argument_group("quickstart")
+    main_parser.set_defaults(command=_run, option_again=[])
+    commands = main_parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, function: Command, text: str, more: str = "") -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}".strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        _common(sub.add_argument, again=True)
+        sub.set_defaults(command=function)
+        return sub
+
+    _running(command("run", _run, "run the backend (the default)").add_argument, again=True)
+    _looking(command)
+    _controlling(command)
+    command("example-config", _example, "print every option with its default")
+    quick = command("quickstart", _quickstart, "a complete farm in one directory, with a build")
     quick.add_argument("--state", type=Path, default=Path("var"), help="directory for everything")
     quick.add_argument("--once", action="store_true", help="end after the first build")
     quick.add_argument("--port", type=int, help="port of the frontend")
     return main_parser
 
 
+def _looking(command: Callable[..., argparse.ArgumentParser]) -> None:
+    check = command(
+        "check", _check, "look over configuration, tools, sandbox, Redis and frontend",
+        "Changes nothing.\n\nexit codes: 0 it can start, 1 something is missing,"
+        " 2 bad configuration",
+    )  # fmt: skip
+    status = command(
+        "status", _status, "show master, groups, builds, what waits and what broke",
+        "\n\nexit codes: 0 running and well, 1 running with trouble (Redis or frontend away),"
+        "\n2 bad configuration, 3 not running, 4 no right to look",
+    )  # fmt: skip
+    for sub in (check, status):
+        sub.add_argument("--json", action="store_true", help="for programs")
+    why = command(
+        "why", _why, "where a task or build is, and why it waits",
+        "\n\nexit codes: 0 found, 1 nobody knows it",
+    )  # fmt: skip
+    why.add_argument(
+        "task", metavar="TASK", help="a build's number, or a task, e.g. 42-fedora-41-x86_64"
+    )
+
+
+def _controlling(command: Callable[..., argparse.ArgumentParser]) -> None:
+    codes = "\n\nexit codes: 0 done, 1 failed, 3 not running"
+    drain = command(
+        "drain", _drain, "start no new builds until `resume`, also across restarts",
+        "Builds that run go on." + codes,
+    )  # fmt: skip
+    drain.add_argument("--reason", default="", metavar="TEXT", help="shown by status and why")
+    drain.add_argument("--wait", action="store_true", help="return when no build runs any more")
+    command("resume", _resume, "end a drain", codes)
+    stop = command(
+        "stop", _stop, "stop the daemon, and return when it is gone",
+        "Builds that run are built again at the next start." + codes,
+    )  # fmt: skip
+    how = stop.add_mutually_exclusive_group()
+    how.add_argument("--wait", action="store_true", help="let running builds end first")
+    how.add_argument("--now", action="store_true", help="kill a daemon that does not obey")
+    command("reload", _reload, "make the daemon read its configuration again",
+            "A bad one is refused." + codes)  # fmt: skip
+    command("reopen-logs", _reopen, "make the daemon open its log files again (logrotate)", codes)
+
+
+# --- from arguments to calls; what is heavy is imported only by who needs it ------------------
+
+
 def _overrides(args: argparse.Namespace) -> dict[str, str]:
     found = {"backend.log_level": "debug"} if args.verbose else {}
-    for text in args.option:
+    for text in [*args.option, *args.option_again]:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"-o {text}: write SECTION.KEY=VALUE, e.g. web.port=5001")
@@ -62,65 +145,79 @@ def _overrides(args: argparse.Namespace) -> dict[str, str]:
     return found
 
 
-def _run(args: argparse.Namespace) -> int:
-    from backend.daemons.backend import run_backend  # noqa: PLC0415  (needs all of the farm)
+def _pidfile(args: argparse.Namespace) -> Path | None:
+    """Absolute, because a daemon leaves the current directory."""
+    return args.pidfile.absolute() if args.pidfile else None
 
+
+def _config(args: argparse.Namespace) -> Config:
+    return load(args.config.absolute(), _overrides(args))
+
+
+def _run(args: argparse.Namespace) -> int:
     ext_opts = {
         "exit_on_worker": args.exit_on_worker,
-        "pidfile": args.pidfile,
+        "pidfile": _pidfile(args),
         "foreground": not args.daemonize,
         "overrides": _overrides(args),
     }
-    config = args.config.absolute()
-    if not args.daemonize:
-        run_backend(config, ext_opts)
-        return Exit.OK
-    return _daemonize(config, ext_opts)
+    if args.daemonize:
+        from backend.commands import daemonize  # noqa: PLC0415
 
-
-def _daemonize(config: Path, ext_opts: dict[str, object]) -> int:
-    """Check everything that can be checked while there is still a terminal, then detach."""
-    from daemon import DaemonContext  # noqa: PLC0415
-
-    from backend.builders.plugin import load_builder  # noqa: PLC0415
-    from backend.config import load  # noqa: PLC0415
+        return daemonize.run(args.config.absolute(), ext_opts)
     from backend.daemons.backend import run_backend  # noqa: PLC0415
-    from backend.daemons.prepare import check_directories, check_tools  # noqa: PLC0415
-    from backend.daemons.web import listen  # noqa: PLC0415
-    from backend.locks import PidFile  # noqa: PLC0415
 
-    opts = load(config, ext_opts["overrides"])  # type: ignore[arg-type]
-    check_directories(opts)
-    pidfile = PidFile(Path(str(ext_opts["pidfile"] or opts.rundir / "copr-be.pid")))
-    pidfile.check()
-    check_tools(opts)
-    load_builder(opts).preflight()
-    if opts.embedded:
-        listen(opts).close()
-    out = (opts.log_dir / "daemon.out").open("a")
-    # No signal_map: it would raise SystemExit in the middle of anything.
-    with DaemonContext(stdout=out, stderr=out, signal_map={}, umask=0o022):
-        try:
-            run_backend(config, ext_opts)
-        except CoprBackendError as error:
-            print(f"copr_be.py: {error}", file=sys.stderr)
-            return error.exit_code
+    run_backend(args.config.absolute(), ext_opts)
     return Exit.OK
 
 
 def _check(args: argparse.Namespace) -> int:
-    from backend.builders.plugin import load_builder  # noqa: PLC0415
-    from backend.config import load  # noqa: PLC0415
-    from backend.daemons.prepare import check_tools  # noqa: PLC0415
+    from backend.commands import check  # noqa: PLC0415
 
-    config = load(args.config.absolute(), _overrides(args))
-    print(f"configuration {config.path}: ok")
-    builder = load_builder(config)
-    builder.preflight()
-    print(f"builder {config.builder_type}: ok, builds {', '.join(map(str, builder.chroots()))}")
-    for tool, path in check_tools(config).items():
-        print(f"{tool}: {path}")
-    return Exit.OK
+    path = args.config.absolute()
+    return check.run(path, _overrides(args), _pidfile(args), as_json=args.json)
+
+
+def _status(args: argparse.Namespace) -> int:
+    from backend.commands import status  # noqa: PLC0415
+
+    return status.run(_config(args), _pidfile(args), as_json=args.json)
+
+
+def _why(args: argparse.Namespace) -> int:
+    from backend.commands import why  # noqa: PLC0415
+
+    return why.run(_config(args), args.task)
+
+
+def _drain(args: argparse.Namespace) -> int:
+    from backend.commands import control  # noqa: PLC0415
+
+    return control.drain(_config(args), _pidfile(args), reason=args.reason, wait=args.wait)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from backend.commands import control  # noqa: PLC0415
+
+    return control.resume(_config(args), _pidfile(args))
+
+
+def _stop(args: argparse.Namespace) -> int:
+    from backend.commands import control  # noqa: PLC0415
+
+    return control.stop(_config(args), _pidfile(args), wait=args.wait, now=args.now)
+
+
+def _reload(args: argparse.Namespace) -> int:
+    from backend.commands import control  # noqa: PLC0415
+
+    return control.reload(_config(args), _pidfile(args))
+
+
+def _reopen(args: argparse.Namespace) -> int:
+    from backend.commands import control  # noqa: PLC0415
+
+    return control.reopen(_config(args), _pidfile(args))
 
 
 def _quickstart(args: argparse.Namespace) -> int:
@@ -139,15 +236,21 @@ def _example(_: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `copr_be.py`; every expected problem is one line on stderr and an exit code."""
     os.environ.setdefault("SPT_NOENV", "1")
-    args = parser().parse_args(argv)
-    commands = {
-        "run": _run, "check": _check, "quickstart": _quickstart, "example-config": _example,
-    }  # fmt: skip
     try:
-        return int(commands[args.command](args))
+        args = parser().parse_args(argv)
+        return int(args.command(args))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"copr_be.py: {problem}", file=sys.stderr)
+        return Exit.USAGE
     except CoprBackendError as error:
         print(f"copr_be.py: {error}", file=sys.stderr)
         return int(error.exit_code)
+    except BrokenPipeError:  # `copr_be.py status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
 
 
 if __name__ == "__main__":

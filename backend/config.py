@@ -5,7 +5,7 @@ import difflib
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -118,7 +118,7 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
     """Read and check the file at `path`.
 
     `overrides` are `section.key` → text, as from `-o web.port=5001`; they win over the file.
-    Raises ConfigError that names the file, the key and the remedy.
+    Raises ConfigError that names the file, the key and the remedy, for all problems at once.
     """
     parser = configparser.ConfigParser(interpolation=None, strict=True)
     try:
@@ -128,6 +128,11 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
             f"configuration {path} does not exist: create it from copr-be.conf.example,"
             " or name another file with -c"
         ) from None
+    except PermissionError as error:
+        raise ConfigError(
+            f"cannot read configuration {path}: {error.strerror}:"
+            " run this as root or as the daemon's user, or name a readable file with -c"
+        ) from error
     except OSError as error:
         raise ConfigError(
             f"cannot read configuration {path}: {error.strerror}: name a readable file with -c"
@@ -149,29 +154,44 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
 
 
 def _build(path: Path, raw: Mapping[str, Mapping[str, str]]) -> Config:
-    _check_names(path, raw)
+    problems = list(_wrong_names(path, raw))
     values: dict[str, Any] = {}
     for option in OPTIONS:
         if not option.group:
             text = raw.get(option.section, {}).get(option.name, option.default)
-            values[option.attribute] = _convert(path, option, option.name, text)
+            values[option.attribute] = _value(path, option, option.name, text, problems)
     values["web_cli_config"] = values["web_cli_config"] or values["statedir"] / "copr-cli.conf"
     groups = tuple(
-        _group(path, number, raw.get("backend", {}), values["max_workers"])
+        _group(path, number, raw.get("backend", {}), values["max_workers"], problems)
         for number in range(values["build_groups"])
     )
     config = Config(path=path, groups=groups, **values)
-    _check_urls(config)
+    problems += _wrong_urls(config)
+    if problems:
+        error = ConfigError(*problems)
+        error.repaired = config
+        raise error
     return config
 
 
-def _group(path: Path, number: int, section: Mapping[str, str], max_workers: int) -> Group:
+def _value(path: Path, option: Option, key: str, text: str, problems: list[str]) -> Any:
+    """The option's value; a wrong one is noted, and its default stands in for it."""
+    try:
+        return _convert(path, option, key, text)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return _convert(path, option, key, option.default)
+
+
+def _group(
+    path: Path, number: int, section: Mapping[str, str], max_workers: int, problems: list[str]
+) -> Group:
     values: dict[str, Any] = {}
     for option in OPTIONS:
         if option.group:
             key = f"group{number}_{option.name}"
             text = section.get(key, option.default)
-            values[option.name] = _convert(path, option, key, text) if text else None
+            values[option.name] = _value(path, option, key, text, problems) if text else None
     return Group(
         id=number,
         name=values["name"] or f"group{number}",
@@ -180,7 +200,7 @@ def _group(path: Path, number: int, section: Mapping[str, str], max_workers: int
     )
 
 
-def _check_names(path: Path, raw: Mapping[str, Mapping[str, str]]) -> None:
+def _wrong_names(path: Path, raw: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     known: dict[str, list[str]] = {}
     grouped = [option.name for option in OPTIONS if option.group]
     for option in OPTIONS:
@@ -188,17 +208,18 @@ def _check_names(path: Path, raw: Mapping[str, Mapping[str, str]]) -> None:
             known.setdefault(option.section, []).append(option.name)
     for section, keys in raw.items():
         if section not in known:
-            raise ConfigError(f"{path}: unknown section [{section}]{_hint(section, list(known))}")
+            yield f"{path}: unknown section [{section}]{_hint(section, list(known))}"
+            continue
         for key in keys:
             match = _GROUP_KEY.fullmatch(key) if section == "backend" else None
             if match and match.group(2) not in grouped:
                 names = [f"group{match.group(1)}_{name}" for name in grouped]
-                raise ConfigError(f"{path}: unknown key `{key}`{_hint(key, names)}")
+                yield f"{path}: unknown key `{key}`{_hint(key, names)}"
             if not match and key not in known[section]:
                 names = known[section] + (
                     [f"group0_{n}" for n in grouped] if section == "backend" else []
                 )
-                raise ConfigError(f"{path}: [{section}] unknown key `{key}`{_hint(key, names)}")
+                yield f"{path}: [{section}] unknown key `{key}`{_hint(key, names)}"
 
 
 def _hint(word: str, names: list[str]) -> str:
@@ -268,7 +289,7 @@ def _number(option: Option, where: str, text: str) -> int:
     return number
 
 
-def _check_urls(config: Config) -> None:
+def _wrong_urls(config: Config) -> Iterator[str]:
     for key in ("frontend_base_url", "results_baseurl", "web_public_url", "webhook_url"):
         url = getattr(config, key)
         try:
@@ -278,9 +299,9 @@ def _check_urls(config: Config) -> None:
             good = False
         if url and not good:
             shown = "…" if key == "webhook_url" else url
-            raise ConfigError(f"{config.path}: {key} = {shown}: write http://HOST or https://HOST")
+            yield f"{config.path}: {key} = {shown}: write http://HOST or https://HOST"
     if not config.embedded and not config.results_baseurl:
-        raise ConfigError(
+        yield (
             f"{config.path}: results_baseurl is empty: with frontend_base_url set,"
             " give the URL under which destdir is served"
         )

@@ -80,6 +80,11 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     ALREADY_RUNNING = 3
+    #: The same number: no daemon to ask or to tell (as the LSB has it for `status`).
+    NOT_RUNNING = 3
+    #: `status` may not look.
+    UNKNOWN = 4
+    INTERRUPTED = 130
 
 
 #: Value of the `Copr-FE-BE-API-Version` header that this implementation speaks.

@@ -4,6 +4,8 @@ Each message states the fact and the remedy in one line. `exit_code` is what `co
 returns when the error ends the program.
 """
 
+from typing import Any
+
 from backend.constants import Exit
 
 
@@ -14,9 +16,21 @@ class CoprBackendError(Exception):
 
 
 class ConfigError(CoprBackendError):
-    """The configuration cannot be used: file missing or broken, unknown key, bad value."""
+    """The configuration cannot be used: file missing or broken, unknown key, bad value.
+
+    `problems` are all that were found, one line each; the text has the first, and how many
+    more there are.
+    """
 
     exit_code = Exit.USAGE
+
+    def __init__(self, *problems: str) -> None:
+        more = len(problems) - 1
+        also = f" (and {more} more: copr_be.py check lists {'them' if more > 1 else 'it'})"
+        super().__init__(problems[0] + (also if more else ""))
+        self.problems = problems
+        #: The configuration with defaults in place of what is wrong, if it could be read.
+        self.repaired: Any = None
 
 
 class AlreadyRunning(CoprBackendError):

@@ -3,11 +3,16 @@
 import contextlib
 import fcntl
 import os
+import select
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from backend.exceptions import AlreadyRunning, CoprBackendError
+from backend.process import ProcessId
+
+#: A look at the pid file locks it for an instant; whoever meets that tries again, in seconds.
+_RETRY, _TRIES = 0.02, 15
 
 
 @contextlib.contextmanager
@@ -40,16 +45,59 @@ class PidFile:
                 f"cannot write the pid file {self.path}: {error.strerror};"
                 " correct rundir or its permissions"
             ) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if _busy(fd, fcntl.LOCK_EX):
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
             raise AlreadyRunning(
                 f"copr-backend already runs as pid {holder} (pid file {self.path}):"
                 " stop it first, or use a configuration with another rundir"
-            ) from None
+            )
         return fd
+
+    def holder(self) -> ProcessId | None:
+        """The daemon that runs with this file, or None; reading the file must be allowed.
+
+        It is alive and the lock is held, so the number cannot be one left by a dead daemon.
+        """
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise CoprBackendError(
+                f"cannot read the pid file {self.path}: {error.strerror}:"
+                " run this as root or as the daemon's user"
+            ) from error
+        try:
+            if not _busy(fd, fcntl.LOCK_SH):
+                return None
+            process = _named(fd)
+        finally:
+            os.close(fd)
+        if process is None:
+            raise CoprBackendError(
+                f"the pid file {self.path} is locked, but names no process that runs here:"
+                " is the daemon in another container?"
+            )
+        return process
+
+    def held_by(self, process: ProcessId) -> bool:
+        """True when that process itself has the file open: nobody else wrote its number.
+
+        Where its open files may not be seen, the kernel's own check of a signal has to do.
+        """
+        wanted = self.path.stat()
+        try:
+            for entry in Path(f"/proc/{process.pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    found = entry.stat()
+                    if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                        return True
+        except PermissionError:
+            return os.geteuid() != 0
+        except FileNotFoundError:  # it has ended
+            return False
+        return False
 
     def check(self) -> None:
         """Raises what `acquire` would raise, and changes nothing."""
@@ -92,3 +140,31 @@ class PidFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _busy(fd: int, kind: int) -> bool:
+    """Lock the file unless somebody holds it; one who is only having a look is waited for."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            if _process(fd):
+                return True
+            select.select([], [], [], _RETRY)
+    return True
+
+
+def _process(fd: int) -> ProcessId | None:
+    """The living process that the file names."""
+    text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+    return ProcessId.of(int(text)) if text.isascii() and text.isdigit() else None
+
+
+def _named(fd: int) -> ProcessId | None:
+    """The same, allowing a daemon that has just taken the file the time to write its number."""
+    for _ in range(_TRIES):
+        if process := _process(fd):
+            return process
+        select.select([], [], [], _RETRY)
+    return None

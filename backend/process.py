@@ -57,14 +57,21 @@ class Result:
 
 def find(program: str) -> str:
     """Absolute path of `program`; raises ToolError that names the package to install."""
-    path = shutil.which(program, path=CLEAN_ENV["PATH"])
-    if path:
-        return path
-    debian, fedora = PACKAGES.get(program, (program, program))
-    raise ToolError(
-        f"{program} is not installed: apt-get install {debian} (Debian)"
-        f" or dnf install {fedora} (Fedora)"
-    )
+    return find_all([program])[program]
+
+
+def find_all(programs: Sequence[str]) -> dict[str, str]:
+    """Program → absolute path; raises one ToolError that names all that are missing."""
+    found = {name: shutil.which(name, path=CLEAN_ENV["PATH"]) for name in programs}
+    missing = [name for name, path in found.items() if not path]
+    if missing:
+        packages = [PACKAGES.get(name, (name, name)) for name in missing]
+        debian, fedora = (" ".join(dict.fromkeys(names)) for names in zip(*packages, strict=True))
+        raise ToolError(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed:"
+            f" apt-get install {debian} (Debian) or dnf install {fedora} (Fedora)"
+        )
+    return {name: path for name, path in found.items() if path}
 
 
 class Child:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prepares a machine: system packages, then a virtual environment in .venv.
-#   conf/setup.sh run|test|bench
+# Prepares a machine: system packages, then (not for `packages`) a virtual environment in .venv.
+#   conf/setup.sh run|test|bench|packages
 # Does nothing, and needs no network, when everything is there already.
 set -eu
 
@@ -9,7 +9,8 @@ case $purpose in
     run) extra=quickstart ;;
     test) extra=test ;;
     bench) extra=bench ;;
-    *) echo "setup: usage: conf/setup.sh run|test|bench" >&2; exit 2 ;;
+    packages) extra= ;;
+    *) echo "setup: usage: conf/setup.sh run|test|bench|packages" >&2; exit 2 ;;
 esac
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -131,6 +132,7 @@ if [ -n "$missing" ]; then
     install_packages
 fi
 python=$(find_python) || fail "Python 3.11 or newer with venv is needed: install it, then try again"
+[ -n "$extra" ] || exit 0
 
 # --- virtual environment --------------------------------------------------------------------
 

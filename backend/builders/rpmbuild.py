@@ -15,7 +15,7 @@ from backend.builders.stream import Log, decisive_line, follow
 from backend.chroot import Chroot
 from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError, ToolError
-from backend.process import find
+from backend.process import find_all
 
 TOOLS = "bwrap prlimit setpriv unshare mount rpm rpmbuild rpm2cpio cpio"
 CLEANUP_TIMEOUT = 600
@@ -35,8 +35,7 @@ class RpmbuildBuilder:
 
     def preflight(self) -> None:
         """Raises ToolError, with the remedy, if it cannot work on this machine."""
-        for tool in TOOLS.split():
-            find(tool)
+        find_all(TOOLS.split())
         with tempfile.TemporaryDirectory(prefix="copr-backend-") as name:
             self._sandbox.preflight(Path(name))
         self._ready = True

@@ -28,7 +28,8 @@ TURN = 1.0
 
 
 class CoprBackend(Supervisor):
-    """The daemon. `ext_opts`: `exit_on_worker`, `foreground`, `pidfile`, `overrides`."""
+    """The daemon. `ext_opts`: `exit_on_worker`, `foreground`, `pidfile`, `overrides`, and
+    `ready`, which is called once it serves."""
 
     # --- configuration --------------------------------------------------------------------
 
@@ -128,6 +129,7 @@ class CoprBackend(Supervisor):
             self._begin()
             if not self.signals.stopping:
                 notify(READY="1", STATUS=self._status())
+                self.ext_opts.get("ready", lambda: None)()
                 self.event(f"ready, serving {self.opts.frontend_url}", kind="daemon.ready")
             turn = min(TURN, self._watchdog.every or TURN)
             while not self.signals.stopping:
@@ -135,6 +137,7 @@ class CoprBackend(Supervisor):
                 self._show(time.monotonic())
                 self._act(self.signals.wait(turn))
         finally:
+            child.title("master stopping")
             notify(STOPPING="1")
             self.terminate()
 

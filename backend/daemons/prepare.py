@@ -7,13 +7,13 @@ from pathlib import Path
 from backend.config import Config
 from backend.exceptions import ConfigError, CoprBackendError
 from backend.identity import Identity
-from backend.process import find
+from backend.process import find_all
 
 
 def check_tools(config: Config) -> dict[str, str]:
     """Where the programs are that every builder needs; raises ToolError with the remedy."""
     tools = ["createrepo_c", *([] if config.redis_url else ["redis-server"])]
-    return {tool: find(tool) for tool in tools}
+    return find_all(tools)
 
 
 def check_directories(config: Config, identity: Identity | None = None) -> None:

@@ -89,10 +89,12 @@ def test_check_names_the_class_and_what_it_builds(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("backend.daemons.prepare.find", lambda tool: f"/bin/{tool}")
+    monkeypatch.setattr("backend.daemons.prepare.find_all", lambda tools: dict.fromkeys(tools, ""))
     good = config(tmp_path, f"{package}.builder:Good").path
     assert cli.main(["check", "-c", str(good)]) == 0
-    assert "builder ownpkg.builder:Good: ok, builds own-1-x86_64" in capsys.readouterr().out
+    assert (
+        "builder ownpkg.builder:Good: it works here; builds own-1-x86_64" in capsys.readouterr().out
+    )
     bad = config(tmp_path, f"{package}.builder:Half").path
     assert cli.main(["check", "-c", str(bad)]) == 2
     assert "it is no builder, it lacks" in capsys.readouterr().err

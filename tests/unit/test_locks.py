@@ -1,9 +1,11 @@
 """Locks against real processes: they hold, they name their holder, they die with it."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,6 +129,45 @@ def _free(path: Path) -> bool:
     except AlreadyRunning:
         return False
     return True
+
+
+def test_a_look_tells_who_runs_and_disturbs_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "copr-be.pid"
+    pidfile = PidFile(path)
+    assert pidfile.holder() is None, "no file"
+    with holder(HOLD_PIDFILE, path) as daemon:
+        found = pidfile.holder()
+        assert found
+        assert found.pid == daemon.pid
+        assert pidfile.held_by(found)
+        daemon.send_signal(signal.SIGKILL)
+        daemon.wait(10)
+    assert pidfile.holder() is None, "the file is left, the daemon is not"
+    assert path.exists()
+
+
+def test_a_stranger_whose_number_is_in_the_file_is_not_taken_for_the_daemon(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "copr-be.pid"
+    with holder(HOLD_PIDFILE, path):
+        path.write_text(f"{os.getpid()}\n")
+        found = PidFile(path).holder()
+        assert found
+        assert found.pid == os.getpid()
+        assert not PidFile(path).held_by(found)
+
+
+def test_a_daemon_starts_although_somebody_has_a_look(tmp_path: Path) -> None:
+    """A look holds the lock for an instant; the start must not be refused over that."""
+    path = tmp_path / "copr-be.pid"
+    path.write_text("99999999\n")
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        done = threading.Timer(0.1, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        done.start()
+        PidFile(path).acquire().release()
+        done.join()
 
 
 def test_a_missing_run_directory_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is looked over before the first process starts."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,11 @@ def test_a_redis_elsewhere_needs_no_redis_server(config: Config, tmp_path: Path)
 
 
 def test_no_daemon_starts_without_createrepo_c(
-    config: Config, capsys: pytest.CaptureFixture[str]
+    config: Config, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ToolError, match="createrepo_c is not installed"):
+    with pytest.raises(ToolError, match="createrepo_c, redis-server are not installed"):
         CoprBackend(config.path, {}).run()
-    assert main(["-c", str(config.path), "-d"]) == 1
-    assert "createrepo_c is not installed" in capsys.readouterr().err
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        assert main(["-c", str(config.path), "-d"]) == 1
+    assert "createrepo_c, redis-server are not installed" in capfd.readouterr().err

@@ -1,0 +1,260 @@
+"""What `copr_be.py check` looks at. Nothing here changes anything on the machine."""
+
+import importlib.util
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from backend.builders.plugin import load_builder
+from backend.commands import facts
+from backend.commands.master import Master
+from backend.commands.text import size
+from backend.config import Config
+from backend.daemons import web
+from backend.daemons.prepare import check_tools
+from backend.exceptions import ConfigError, CoprBackendError, FrontendRefused
+from backend.frontend import Frontend
+from backend.identity import Identity
+from backend.redis_server import SOCKET_NAME, connect
+
+#: Free space below which nothing can be built, and below which somebody should know, in bytes.
+FULL, LOW = 256 * 1024**2, 5 * 1024**3
+#: BLMOVE is from 6.2.
+REDIS_NEEDED = (6, 2)
+#: Name of a finding that is a mistake in the configuration file.
+CONFIGURATION = "configuration"
+WEB_MODULES = ("fastapi", "uvicorn", "sqlalchemy", "jinja2", "multipart")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `level`: ok, warning (it works, but), fault (it cannot work)."""
+
+    name: str
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whose rights the daemon will have."""
+
+    uid: int
+    gids: frozenset[int]
+
+    @classmethod
+    def mine(cls) -> "Account":
+        """Of this process."""
+        return cls(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
+
+    @classmethod
+    def of(cls, identity: Identity | None) -> "Account":
+        """Of the configured user, or else of this process."""
+        if identity is None:
+            return cls.mine()
+        groups = os.getgrouplist(identity.name, identity.gid) if identity.name else []
+        return cls(identity.uid, frozenset({identity.gid, *groups}))
+
+    def may_write(self, path: Path) -> bool:
+        """True if it may make files in the directory."""
+        info = path.stat()
+        if self.uid == 0:
+            return os.access(path, os.W_OK | os.X_OK)
+        if info.st_uid == self.uid:
+            needed = stat.S_IWUSR | stat.S_IXUSR
+        elif info.st_gid in self.gids:
+            needed = stat.S_IWGRP | stat.S_IXGRP
+        else:
+            needed = stat.S_IWOTH | stat.S_IXOTH
+        return info.st_mode & needed == needed
+
+
+def everything(config: Config, master: Master | None) -> Iterator[Finding]:
+    """All checks, in the order in which a start would meet them."""
+    yield _daemon(master)
+    account = Account.mine()
+    try:
+        identity = Identity.of(config)
+        account = Account.of(identity)
+        if identity:
+            yield Finding("user", "ok", f"changes to {config.user or config.group}")
+    except ConfigError as error:
+        yield Finding(CONFIGURATION, "fault", str(error))
+    yield from directories(config, account)
+    yield from disk_space(config)
+    yield from tools(config)
+    yield builder(config)
+    yield queue_server(config, master)
+    if config.embedded:
+        yield modules()
+        yield port(config, master)
+    else:
+        yield frontend(config)
+
+
+def _daemon(master: Master | None) -> Finding:
+    if master is None:
+        return Finding("daemon", "ok", "not running")
+    return Finding("daemon", "ok", f"runs as pid {master.process.pid}")
+
+
+def directories(config: Config, account: Account) -> Iterator[Finding]:
+    """Each directory is there and writable, or can be made."""
+    for key in ("destdir", "statedir", "rundir", "log_dir"):
+        path: Path = getattr(config, key)
+        remedy = f"correct {key} in {config.path}, or the directory's owner"
+        try:
+            place = existing(path)
+            # Who starts the daemon makes what is missing, and gives it to the user.
+            maker = account if place == path else Account.mine()
+            if not place.is_dir():
+                yield Finding(key, "fault", f"{path}: {place} is no directory: {remedy}")
+            elif not maker.may_write(place):
+                yield Finding(key, "fault", f"{path}: {place} is not writable: {remedy}")
+            else:
+                yield Finding(key, "ok", str(path) if place == path else f"{path}, will be made")
+        except OSError as error:
+            yield Finding(key, "fault", f"{path}: {error.strerror}: {remedy}")
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest of its parents that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def disk_space(config: Config) -> Iterator[Finding]:
+    """Room for builds (statedir) and results (destdir)."""
+    for key in ("statedir", "destdir"):
+        place = existing(getattr(config, key))
+        try:
+            free = shutil.disk_usage(place).free
+        except OSError:
+            continue  # already told among the directories
+        text = f"{size(free)} free in {place}"
+        if free < FULL:
+            yield Finding(f"space for {key}", "fault", f"{text}: make room, or move {key}")
+        elif free < LOW:
+            yield Finding(f"space for {key}", "warning", f"{text}: large packages need more")
+        else:
+            yield Finding(f"space for {key}", "ok", text)
+
+
+def tools(config: Config) -> Iterator[Finding]:
+    """The programs that every farm needs."""
+    try:
+        for tool, path in check_tools(config).items():
+            yield Finding(tool, "ok", path)
+    except CoprBackendError as error:
+        yield Finding("tools", "fault", str(error))
+
+
+def builder(config: Config) -> Finding:
+    """The builder's own programs, and its sandbox: tried for real."""
+    name = f"builder {config.builder_type}"
+    try:
+        made = load_builder(config)
+        made.preflight()
+        chroots = ", ".join(map(str, made.chroots()))
+    except ConfigError as error:
+        return Finding(CONFIGURATION, "fault", str(error))
+    except CoprBackendError as error:
+        return Finding(name, "fault", str(error))
+    except OSError as error:
+        return Finding(name, "fault", f"{error}: correct that, then check again")
+    return Finding(name, "ok", f"it works here; builds {chroots}")
+
+
+def queue_server(config: Config, master: Master | None) -> Finding:
+    """Redis answers and is new enough, or a private one can be started."""
+    if not config.redis_url and master is None:
+        socket = config.rundir / SOCKET_NAME
+        if len(str(socket)) > 107:
+            return Finding("redis", "fault", f"{socket} is too long for a unix socket:"
+                           " choose a shorter rundir")  # fmt: skip
+        return Finding("redis", "ok", "a private redis-server starts with the daemon")
+    client = connect(config, timeout=5.0)
+    try:
+        info = client.info()
+    except (redis.RedisError, OSError, ValueError) as error:
+        remedy = ": correct redis_url, or start it" if config.redis_url else ""
+        return Finding("redis", "fault", f"{facts.where(config)}: {facts.trouble(error)}{remedy}")
+    finally:
+        client.close()
+    return _judge_redis(facts.where(config), info)
+
+
+def _judge_redis(where: str, info: dict[str, Any]) -> Finding:
+    version = str(info.get("redis_version", "0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < REDIS_NEEDED:
+        return Finding("redis", "fault", f"{where} is version {version}: 6.2 or newer is needed")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory") and policy != "noeviction":
+        return Finding("redis", "warning", f"{where} may throw tasks away when it is full"
+                       f" (maxmemory-policy {policy}): set noeviction")  # fmt: skip
+    return Finding("redis", "ok", f"{where}, version {version}")
+
+
+def modules() -> Finding:
+    """The Python packages of the embedded frontend."""
+    missing = [name for name in WEB_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        text = f"the embedded frontend needs {', '.join(missing)}: pip install 'copr-backend[web]'"
+        return Finding("frontend", "fault", text)
+    return Finding("frontend", "ok", "embedded; its Python packages are installed")
+
+
+def port(config: Config, master: Master | None) -> Finding:
+    """The embedded frontend's port is free, or in use by our own daemon."""
+    where = f"{config.web_host} port {config.web_port}"
+    try:
+        web.listen(config).close()
+    except CoprBackendError as error:
+        if master and _answers(config):
+            return Finding("port", "ok", f"{where}: in use by the running daemon")
+        return Finding("port", "fault", str(error))
+    if master:
+        text = f"nobody listens on {where}, although the daemon runs: with another port? restart it"
+        return Finding("port", "fault", text)
+    return Finding("port", "ok", f"{where}: free")
+
+
+def _answers(config: Config) -> bool:
+    client = Frontend(config.listen_url, "", timeout=5)
+    try:
+        client.pending()
+    except CoprBackendError:
+        return False
+    finally:
+        client.close()
+    return True
+
+
+def frontend(config: Config) -> Finding:
+    """A real frontend answers, and takes our password."""
+    name = "frontend"
+    if not config.frontend_auth:
+        text = f"{config.path}: frontend_auth is empty: set it to the frontend's BACKEND_PASSWORD"
+        return Finding(CONFIGURATION, "fault", text)
+    client = Frontend(config.frontend_url, config.frontend_auth, timeout=10)
+    try:
+        tasks, problems = client.pending()
+        client.update([])  # reading is open to everybody: only a report tries the password
+    except FrontendRefused as error:
+        return Finding(name, "fault", f"{error}: check frontend_base_url")
+    except CoprBackendError as error:
+        return Finding(name, "fault", str(error))
+    finally:
+        client.close()
+    if problems:
+        return Finding(name, "warning", f"{config.frontend_url}: {problems[0]}")
+    text = f"{config.frontend_url} answers and takes the password; {len(tasks)} tasks unfinished"
+    return Finding(name, "ok", text)

@@ -1,0 +1,170 @@
+"""The commands against a real daemon that was really daemonized."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.integration.farm import Farm, make_srpm
+
+pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
+
+
+#: Runs a command as nobody, who need not be able to read our Python: all is imported before.
+NOBODY = """
+import contextlib, io, os, sys
+from backend.cli import main
+from backend.commands import control
+with contextlib.redirect_stdout(io.StringIO()):
+    main(["status", "-c", "{conf}"])
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Background(Farm):
+    """A farm whose daemon is in the background, and only its pid file tells which it is."""
+
+    def call(self, *args: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "backend.cli", "-c", str(self.conf), *args]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+    @property
+    def pid(self) -> int:
+        return int((self.top / "run" / "copr-be.pid").read_text())
+
+    def down(self) -> None:
+        """End it whatever happened."""
+        if self.call("stop").returncode == 1:
+            self.call("stop", "--now")
+
+
+@pytest.fixture
+def farm() -> Iterator[Background]:
+    with tempfile.TemporaryDirectory(prefix="farm-", ignore_cleanup_errors=True) as top:
+        farm = Background(Path(top))
+        try:
+            yield farm
+        finally:
+            farm.down()
+
+
+def test_the_starter_returns_when_the_daemon_serves(farm: Background) -> None:
+    result = farm.call("--daemonize")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert farm.http.request("GET", farm.url).status == 200, "at once"
+    daemon = Path(f"/proc/{farm.pid}")
+    assert (daemon / "fd/0").readlink() == Path("/dev/null")
+    assert (daemon / "fd/2").readlink() == farm.top / "log" / "daemon.out"
+    assert (daemon / "cwd").readlink() == Path("/")
+    assert "Umask:\t0022" in (daemon / "status").read_text()
+    status = json.loads(farm.call("status", "--json").stdout)
+    assert status["master"]["pid"] == farm.pid
+    assert farm.call("check").returncode == 0
+
+
+def test_the_second_is_refused_and_after_a_kill_it_starts(farm: Background) -> None:
+    assert farm.call("-d").returncode == 0
+    first = farm.pid
+    second = farm.call("-d")
+    assert second.returncode == 3
+    assert f"already runs as pid {first} " in second.stderr
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{first}/exe").exists(), 10)
+    status = farm.call("status")
+    assert status.returncode == 3
+    assert f"pid {first} was killed" in status.stdout
+    assert farm.call("stop").returncode == 3, "a number left in the file is nobody's"
+    assert farm.call("-d").returncode == 0
+    assert farm.pid != first
+
+
+def test_a_start_that_fails_says_why(farm: Background) -> None:
+    with socket.create_server(("127.0.0.1", farm.port)):
+        result = farm.call("--daemonize")
+    assert result.returncode == 1
+    assert "cannot listen on 127.0.0.1" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert farm.call("status").returncode == 3
+
+
+def test_a_relative_pid_file(farm: Background) -> None:
+    command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), "-p", "here.pid"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def call(*args: str) -> int:
+        run = subprocess.run([*command, *args], cwd=farm.top, env=env, check=False, timeout=60)
+        return run.returncode
+
+    assert call("-d") == 0
+    try:
+        pid = int((farm.top / "here.pid").read_text())
+        assert Path(f"/proc/{pid}/cmdline").read_text().startswith("copr-be: master")
+    finally:
+        assert call("stop") == 0
+    assert not (farm.top / "here.pid").exists()
+
+
+def test_stop_returns_when_it_is_gone(farm: Background) -> None:
+    assert farm.call("-d").returncode == 0
+    pid, everyone = farm.pid, farm.children()
+    result = farm.call("stop")
+    assert result.returncode == 0
+    assert f"copr-backend (pid {pid}) stopped within " in result.stdout
+    assert [p for p in (pid, *everyone) if Path(f"/proc/{p}/exe").exists()] == []
+    assert farm.call("stop").returncode == 3
+
+
+def test_stop_now_kills_one_that_does_not_obey(farm: Background) -> None:
+    assert farm.call("-d").returncode == 0
+    pid, everyone = farm.pid, farm.children()
+    os.kill(pid, signal.SIGSTOP)
+    assert farm.call("stop", "--now").returncode == 0
+    wait_until(lambda: not [p for p in everyone if Path(f"/proc/{p}/exe").exists()], 10)
+
+
+def test_status_and_why_while_it_builds(farm: Background, tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "slow", "echo BUILDING; sleep 600")
+    assert farm.call("-d").returncode == 0
+    farm.create()
+    build = farm.submit(srpm)
+    farm.wait(build, "running")
+    wait_until(lambda: farm.titled(f" {build}-"), 30, "the RPM build")
+    text = farm.call("status").stdout
+    assert f"{build}-" in text
+    why = farm.call("why", str(build))
+    assert (why.returncode, "building" in why.stdout) == (0, True)
+    assert farm.call("why", "4711").returncode == 1
+    assert "4711 is no task or build" in farm.call("why", "4711").stderr
+
+
+def test_an_ordinary_user_is_told_what_is_in_the_way(farm: Background) -> None:
+    if os.geteuid():
+        pytest.skip("needs root to become somebody else")
+    assert farm.call("-d").returncode == 0
+    farm.top.chmod(0o755)
+    code = NOBODY.format(conf=farm.conf)
+
+    def nobody(*args: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", code, *args, "-c", str(farm.conf)]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+    status = nobody("status")
+    assert (status.returncode, status.stderr) == (4, "")
+    assert f"pid {farm.pid}" in status.stdout
+    assert "run this as root or as the daemon's user" in status.stdout
+    for command in ("stop", "reload"):
+        result = nobody(command)
+        assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+        assert "belongs to another user" in result.stderr
+    farm.conf.chmod(0o600)
+    assert "Permission denied: run this as root" in nobody("status").stderr

@@ -1,0 +1,177 @@
+"""What `copr_be.py check` finds, and that it finds all of it at once."""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend import process
+from backend.cli import main
+from backend.commands import checks
+from backend.commands.checks import Account
+from backend.config import Config, load
+from tests.frontend.server import PASSWORD, RecordedFrontend, recorded, status
+from tests.frontend.server import Fault as Broken
+from tests.integration.farm import free_port
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    path = tmp_path / "copr-be.conf"
+    keys = ("destdir", "statedir", "rundir", "log_dir")
+    path.write_text(
+        "[backend]\n"
+        + "".join(f"{key} = {tmp_path / key}\n" for key in keys)
+        + f"[web]\nport = {free_port()}\n"
+    )
+    return load(path)
+
+
+@pytest.fixture
+def frontend(tmp_path: Path) -> Iterator[RecordedFrontend]:
+    with recorded(tmp_path) as server:
+        yield server
+
+
+def real(config: Config, url: str, password: str = PASSWORD) -> Config:
+    return load(
+        config.path,
+        {
+            "backend.frontend_base_url": url,
+            "backend.frontend_auth": password,
+            "backend.results_baseurl": "http://results.example.org",
+        },
+    )
+
+
+def levels(findings: Any) -> dict[str, str]:
+    return {finding.name: finding.level for finding in findings}
+
+
+def test_missing_directories_are_no_fault_and_are_not_made(config: Config) -> None:
+    assert set(levels(checks.directories(config, Account.mine())).values()) == {"ok"}
+    assert not config.statedir.exists()
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "mode", "level"),
+    [(0, 0, 0o700, "ok"), (10, 0, 0o700, "fault"), (10, 0, 0o777, "ok"), (10, 0, 0o775, "ok")],
+)
+def test_rights_are_those_of_the_account(
+    config: Config, uid: int, gid: int, mode: int, level: str
+) -> None:
+    if os.geteuid():
+        pytest.skip("the directory must be root's")
+    config.destdir.mkdir()
+    config.destdir.chmod(mode)
+    account = Account(uid, frozenset({gid}))
+    assert levels(checks.directories(config, account))["destdir"] == level
+
+
+def test_a_file_in_the_way_is_named(config: Config) -> None:
+    config.destdir.touch()
+    (finding,) = [f for f in checks.directories(config, Account.mine()) if f.level == "fault"]
+    assert "is no directory: correct destdir" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(10 * 1024**2, "fault"), (1024**3, "warning"), (1024**4, "ok")]
+)
+def test_room_is_needed(
+    config: Config, monkeypatch: pytest.MonkeyPatch, free: int, level: str
+) -> None:
+    class Usage:
+        def __init__(self) -> None:
+            self.free = free
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage())
+    assert set(levels(checks.disk_space(config)).values()) == {level}
+
+
+def test_a_taken_port_is_a_fault(config: Config) -> None:
+    assert checks.port(config, None).level == "ok"
+    with socket.create_server(("127.0.0.1", config.web_port)):
+        finding = checks.port(config, None)
+    assert finding.level == "fault"
+    assert "set another [web] port" in finding.text
+
+
+def test_a_redis_that_is_away_is_a_fault_without_its_password(config: Config) -> None:
+    url = f"redis://:secret@127.0.0.1:{free_port()}/0"
+    finding = checks.queue_server(load(config.path, {"backend.redis_url": url}), None)
+    assert finding.level == "fault"
+    assert "correct redis_url" in finding.text
+    assert "secret" not in finding.text
+
+
+@pytest.mark.parametrize(
+    ("info", "level"),
+    [
+        ({"redis_version": "6.0.16"}, "fault"),
+        ({"redis_version": "6.2.0"}, "ok"),
+        ({"redis_version": "8.0", "maxmemory": 0, "maxmemory_policy": "allkeys-lru"}, "ok"),
+        ({"redis_version": "8.0", "maxmemory": 9, "maxmemory_policy": "allkeys-lru"}, "warning"),
+    ],
+)
+def test_a_redis_must_be_new_and_keep_everything(info: dict[str, Any], level: str) -> None:
+    assert checks._judge_redis("here", info).level == level
+
+
+def test_a_frontend_that_takes_our_password(config: Config, frontend: RecordedFrontend) -> None:
+    assert checks.frontend(real(config, frontend.url)).level == "ok"
+
+
+def test_a_frontend_that_refuses_our_password(config: Config, frontend: RecordedFrontend) -> None:
+    finding = checks.frontend(real(config, frontend.url, "wrong"))
+    assert finding.level == "fault"
+    assert "correct frontend_auth" in finding.text
+    assert "wrong" not in finding.text
+
+
+def test_a_frontend_that_is_broken_or_away(config: Config, frontend: RecordedFrontend) -> None:
+    frontend.faults.append(Broken("pending-jobs", status(500)))
+    assert "answered 500" in checks.frontend(real(config, frontend.url)).text
+    finding = checks.frontend(real(config, f"http://127.0.0.1:{free_port()}"))
+    assert finding.level == "fault"
+
+
+def test_all_faults_at_once(
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setattr(process, "CLEAN_ENV", {"PATH": str(tmp_path / "bin")})
+    with config.path.open("a") as file:
+        file.write("prot = 1\n[builder]\ntimeout = 0\n")
+    config.destdir.touch()
+    with socket.create_server(("127.0.0.1", config.web_port)):
+        code = main(["check", "--json", "-c", str(config.path)])
+    assert code == 2
+    found = json.loads(capsys.readouterr().out)
+    faults = [f"{f['name']}: {f['text']}" for f in found if f["level"] == "fault"]
+    wanted = ("`prot`", "timeout = 0", "destdir", "createrepo_c", "bwrap", "cannot listen")
+    for text in wanted:
+        assert [fault for fault in faults if text in fault], text
+    assert len(faults) == len(wanted)
+
+
+def test_a_good_configuration_on_a_bare_machine_is_1(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process, "CLEAN_ENV", {"PATH": "/nonexistent"})
+    assert main(["check", "-c", str(config.path)]) == 1
+    assert "FAULT" in capsys.readouterr().err
+
+
+def test_a_configuration_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "-c", str(tmp_path / "none.conf")]) == 2
+    assert "does not exist: create it from" in capsys.readouterr().err

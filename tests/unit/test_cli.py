@@ -1,0 +1,69 @@
+"""The command line: classic calls, subcommands, and what is said when it is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from backend import cli
+
+
+def test_the_classic_call_works_as_ever() -> None:
+    args = cli.parser().parse_args(["-c", "a.conf", "-d", "-p", "a.pid", "-x", "-v"])
+    assert (args.config, args.pidfile) == (Path("a.conf"), Path("a.pid"))
+    assert (args.daemonize, args.exit_on_worker, args.verbose) == (True, True, True)
+    assert args.command is cli._run
+
+
+def test_nothing_at_all_runs_with_the_default_configuration() -> None:
+    args = cli.parser().parse_args([])
+    assert args.command is cli._run
+    assert args.config == Path("/etc/copr/copr-be.conf")
+    assert not args.daemonize
+
+
+@pytest.mark.parametrize(
+    "line", ["-c a.conf -p x status", "status -c a.conf -p x", "-c b -p y status -c a.conf -p x"]
+)
+def test_options_stand_before_or_after_the_command(line: str) -> None:
+    args = cli.parser().parse_args(line.split())
+    assert (args.config, args.pidfile) == (Path("a.conf"), Path("x"))
+    assert args.command is cli._status
+
+
+def test_overrides_before_and_after_the_command_add_up() -> None:
+    args = cli.parser().parse_args(["-o", "web.port=1", "check", "-o", "web.port=2"])
+    assert cli._overrides(args) == {"web.port": "2"}
+
+
+def test_a_relative_pid_file_is_meant_from_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = cli.parser().parse_args(["-d", "-p", "here.pid"])
+    assert cli._pidfile(args) == tmp_path / "here.pid"
+
+
+@pytest.mark.parametrize("name", ["", "run", "check", "status", "why", "drain", "resume", "stop"])
+def test_every_command_teaches(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*name.split(), "--help"])
+    assert caught.value.code == 0
+    assert "--config" in capsys.readouterr().out
+
+
+def test_a_misspelt_command_is_answered_with_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["statsu"])
+    assert caught.value.code == 2
+    assert "status" in capsys.readouterr().err
+
+
+def test_every_mistake_in_a_configuration_is_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.conf"
+    path.write_text("[backend]\nfoo = 1\n[web]\nport = none\n[builder]\ntimeout = 0\n")
+    assert cli.main(["status", "-c", str(path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"copr_be.py: {path}: ") for line in lines)
