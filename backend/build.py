@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend import layout, sources
-from backend.builders import Artifact, Builder, BuildRequest, Package, SourceInfo
+import redis
+
+from backend import disk, layout, sources
+from backend.builders import Artifact, Builder, BuildRequest, SourceInfo
 from backend.config import Config
 from backend.constants import Status
-from backend.exceptions import BuildError, Canceled, FrontendRefused, Stopped
+from backend.exceptions import BuildError, Canceled, FrontendRefused, InfrastructureError, Stopped
 from backend.frontend import Frontend
 from backend.job import RpmTask, SourceTask, Task
 from backend.queues import Claim, Queues
-from backend.repository import publish
+from backend.repository import publish, retract
 from backend.results import ResultDir, results_json_rpm, results_json_source
+from backend.resume import resume, source_report, summary
 
 #: What a worker finally tells the frontend; None: nothing (canceled, or not wanted any more).
 Report = dict[str, Any] | None
@@ -60,10 +63,13 @@ class BuildMonitor:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._shop.wakeup_fd, 4096):
                 pass
-        if self._shop.queues.cancel_requested(self._claim.task_id):
-            raise Canceled("canceled on request")
-        if not self._shop.queues.current(self._claim):
-            raise Stopped("a newer start of the task has taken over")
+        try:
+            if self._shop.queues.cancel_requested(self._claim.task_id):
+                raise Canceled("canceled on request")
+            if not self._shop.queues.current(self._claim):
+                raise Stopped("a newer start of the task has taken over")
+        except redis.RedisError:
+            return  # away for a moment: no reason to lose what is built so far
 
 
 def run(shop: Workshop, claim: Claim) -> Report:
@@ -85,14 +91,22 @@ def run(shop: Workshop, claim: Claim) -> Report:
         shop.say(f"build {task.task_id}: the frontend does not want it any more")
         return None
     results = ResultDir(layout.result_path(shop.config.destdir, task))
-    results.open(claim.attempt)
+    results.hold()
     try:
+        if claim.attempt > 1 and (done := resume(shop.config, task, results)):
+            shop.say(f"build {task.task_id}: succeeded already", kind="task.succeeded")
+            return {**base, "status": int(Status.SUCCEEDED), **_ended(), **done}
+        if isinstance(task, RpmTask) and results.used:  # nothing that is listed may vanish
+            retract(layout.repo_path(shop.config.destdir, task), task.result_dir)
+        results.open(claim.attempt)
         return _build(shop, claim, task, results, base)
     except Canceled as error:
         results.log(str(error))
         shop.say(f"build {task.task_id}: canceled", kind="task.canceled")
         return None
     except BuildError as error:
+        if disk.low(shop.config.statedir) or disk.low(shop.config.destdir):
+            raise InfrastructureError(f"failed on a full disk, free space: {error}") from error
         results.log(f"failed: {error}")
         shop.say(f"build {task.task_id}: failed: {error}", kind="task.failed")
         return {**base, "status": int(Status.FAILED), "failure": str(error), **_ended()}
@@ -189,12 +203,7 @@ def _source(
     results.write_json(document)
     results.output(f"Source package {package.name} {package.evr} is ready\n".encode())
     results.mark_success()
-    return {
-        "pkg_name": package.name,
-        "pkg_version": package.evr,
-        "srpm_url": layout.result_url(shop.config.results_url, task, package.filename),
-        "results": document,
-    }
+    return source_report(shop.config, task, package, document)
 
 
 def _local_srpm(shop: Workshop, task: RpmTask, monitor: BuildMonitor, workdir: Path) -> Path:
@@ -245,11 +254,6 @@ def _rpms(
     publish(layout.repo_path(shop.config.destdir, task))
     return {
         "results": document,
-        "built_packages": _summary(packages),
+        "built_packages": summary((p.name, p.version, p.arch) for p in packages),
         "pkg_version": task.version,
     }
-
-
-def _summary(packages: list[Package]) -> str:
-    lines = sorted({f"{p.name} {p.version}" for p in packages if p.arch != "src"})
-    return "\n".join(lines)

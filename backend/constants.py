@@ -107,8 +107,12 @@ WORKER_KEY: Final = "copr-be:worker:{worker}"
 WORKER_PREFIX: Final = "copr-be:worker:"
 #: Fencing token, one INCR per start.
 ATTEMPT_KEY: Final = "copr-be:attempt:{task}"
-#: Hash: deaths (workers that died or gave up over the task).
+#: Hash: deaths (workers that died over the task), faults (the farm could not do it).
 TASK_KEY: Final = "copr-be:task:{task}"
+#: Sorted set of who died lately (tasks whose worker did, job grabbers), by time.
+DEATHS_KEY: Final = "copr-be:deaths"
+#: How long a death counts as late, in seconds.
+LATELY: Final = 600.0
 #: Set of task ids that a worker must stop.
 CANCEL_KEY: Final = "copr-be:cancel"
 #: List of reports that the frontend has not accepted yet, oldest first.

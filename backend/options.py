@@ -196,7 +196,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         B,
         "max_attempts",
         "int",
-        "3",
+        "5",
         "A task that has killed this many workers is failed",
         minimum=1,
         maximum=100,

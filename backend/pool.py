@@ -90,3 +90,12 @@ def missing_slots(used: set[int], limit: int) -> list[int]:
 def lowest_free(used: set[int]) -> int:
     """The smallest number from 0 that is not in use."""
     return next(number for number in range(len(used) + 1) if number not in used)
+
+
+def attempts_allowed(limit: int, others: int) -> int:
+    """How many dead workers a task may cost, when so much else died lately.
+
+    A task that kills its workers does so alone. Where `others` die too, the farm is ill, and
+    tasks are only its victims: they are tried on, though not for ever.
+    """
+    return limit if others < 2 else 10 * limit

@@ -15,7 +15,7 @@ from retask import Task as RetaskTask
 
 from backend import constants as names
 from backend import wake
-from backend.exceptions import CoprBackendError, ProtocolError
+from backend.exceptions import Canceled, CoprBackendError, ProtocolError
 from backend.process import ProcessId
 
 
@@ -136,9 +136,10 @@ class Queues:
             return None
 
     def give_back(self, worker: str, group: int) -> None:
-        """Return a claim to the front of its queue, to be taken next."""
+        """Return what a worker holds to the front of its queue, to be taken next."""
         claim, queue = names.CLAIM_KEY.format(worker=worker), names.QUEUE_KEY.format(group=group)
-        self.client.lmove(claim, queue, "LEFT", "RIGHT")
+        while self.client.lmove(claim, queue, "LEFT", "RIGHT") is not None:
+            pass
         self.client.hset(names.WORKER_KEY.format(worker=worker), "task", "")
 
     def bury(self, worker: str) -> None:
@@ -153,9 +154,21 @@ class Queues:
         return [str(key).removeprefix(names.WORKER_PREFIX) for key in keys]
 
     def count_death(self, task_id: str) -> int:
-        """One more worker died or gave up over this task; returns how many by now."""
+        """One more worker died over this task; returns how many by now."""
         key = names.TASK_KEY.format(task=task_id)
         return int(self.client.hincrby(key, "deaths", 1))
+
+    def note_death(self, who: str, now: float) -> int:
+        """Remember who died; returns how many others did in the last `LATELY` seconds."""
+        pipe = self.client.pipeline(transaction=True)
+        pipe.zadd(names.DEATHS_KEY, {who: now})
+        pipe.zremrangebyscore(names.DEATHS_KEY, 0, now - names.LATELY)
+        pipe.zcard(names.DEATHS_KEY)
+        return int(pipe.execute()[-1]) - 1
+
+    def count_fault(self, task_id: str) -> int:
+        """The farm could not do it once more; returns how often by now."""
+        return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "faults", 1))
 
     def current(self, claim: Claim) -> bool:
         """True unless a newer start of the same task has taken over."""
@@ -165,30 +178,52 @@ class Queues:
     def finish(self, claim: Claim, build: Mapping[str, Any] | None) -> bool:
         """End a claim, leaving `build` in the outbox (None: nothing to report).
 
-        False, and nothing reported, when a newer start of the task has taken over.
+        False, and nothing reported, when the claim is not held any more or a newer start of
+        the task has taken over: so it can be repeated when the answer got lost. Raises
+        Canceled, and changes nothing, for a success that its owner no longer wants.
         """
         attempt_key = names.ATTEMPT_KEY.format(task=claim.task_id)
+        claim_key = names.CLAIM_KEY.format(worker=claim.worker)
+        task_key = names.TASK_KEY.format(task=claim.task_id)
+        success = build is not None and build.get("status") == names.Status.SUCCEEDED
 
         def move(pipe: "redis.client.Pipeline") -> bool:
             value = cast(Any, pipe.get(attempt_key))
-            fresh = value is not None and int(value) == claim.attempt
+            fresh = value is not None and int(value) == claim.attempt and pipe.exists(claim_key)
+            if fresh and success and pipe.sismember(names.CANCEL_KEY, claim.task_id):
+                raise Canceled("canceled on request, when it was built already")
             pipe.multi()
-            if fresh and build is not None:
-                pipe.rpush(names.OUTBOX_KEY, json.dumps(dict(build)))
-            pipe.delete(names.CLAIM_KEY.format(worker=claim.worker))
+            pipe.delete(claim_key)
             pipe.hset(names.WORKER_KEY.format(worker=claim.worker), "task", "")
-            pipe.srem(names.CANCEL_KEY, claim.task_id)
+            if fresh:
+                if build is None:
+                    pipe.delete(attempt_key, task_key)
+                else:
+                    pipe.rpush(names.OUTBOX_KEY, json.dumps(dict(build)))
+                pipe.srem(names.CANCEL_KEY, claim.task_id)
             why = "outbox" if fresh and build is not None else "free"
             pipe.publish(names.WAKE_CHANNEL, wake.encode(why, ended=claim.task_id if fresh else ""))
-            return fresh
+            return bool(fresh)
 
-        return bool(self.client.transaction(cast(Any, move), attempt_key, value_from_callable=True))
+        watched = (attempt_key, claim_key, names.CANCEL_KEY)
+        return bool(self.client.transaction(cast(Any, move), *watched, value_from_callable=True))
 
     # --- cancels --------------------------------------------------------------------------
 
     def request_cancel(self, task_id: str) -> None:
         """Mark a running task as to be stopped; its worker is then woken by a signal."""
         self.client.sadd(names.CANCEL_KEY, task_id)
+
+    def forget(self, task_id: str) -> None:
+        """A task that is nowhere on the conveyor any more leaves nothing behind."""
+        self.client.delete(
+            names.TASK_KEY.format(task=task_id), names.ATTEMPT_KEY.format(task=task_id)
+        )
+        self.client.srem(names.CANCEL_KEY, task_id)
+
+    def started(self, task_id: str) -> bool:
+        """True when a worker has ever taken the task, and its end is not settled yet."""
+        return bool(self.client.exists(names.ATTEMPT_KEY.format(task=task_id)))
 
     def cancel_requested(self, task_id: str) -> bool:
         """True when the task must be stopped."""
@@ -201,9 +236,13 @@ class Queues:
         raw = cast(list[str], self.client.lrange(names.OUTBOX_KEY, 0, -1))
         return [Report(text, json.loads(text)) for text in raw]
 
-    def post(self, build: Mapping[str, Any]) -> None:
-        """Put a report into the outbox without a claim (a task failed for its deaths)."""
-        self.client.rpush(names.OUTBOX_KEY, json.dumps(dict(build)))
+    def post(self, build: Mapping[str, Any], dead_worker: str = "") -> None:
+        """Put a report into the outbox; in the same step a dead worker's claim ends with it."""
+        pipe = self.client.pipeline(transaction=True)
+        pipe.rpush(names.OUTBOX_KEY, json.dumps(dict(build)))
+        if dead_worker:
+            pipe.delete(names.CLAIM_KEY.format(worker=dead_worker))
+        pipe.execute()
 
     def sending(self, report: Report) -> bool:
         """Note that the report is about to be sent; True if it was sent before, outcome unknown."""

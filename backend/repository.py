@@ -5,6 +5,8 @@ their names arrive first, then one rename replaces `repomd.xml`. Files of the st
 until the next publish, for readers that are in the middle of it.
 """
 
+import contextlib
+import gzip
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -70,6 +72,33 @@ def publish(
                 shutil.rmtree(private, ignore_errors=True)
     except (OSError, ToolError) as error:
         raise InfrastructureError(f"cannot publish {repo}: {error}") from error
+
+
+def retract(repo: Path, name: str, timeout: float = 600) -> None:
+    """Make sure that the build directory `name` of `repo` is not published, nor will be.
+
+    Raises InfrastructureError; then it is to be tried again.
+    """
+    try:
+        mark = repo / name / SUCCESS
+        marked = mark.exists()
+        mark.unlink(missing_ok=True)
+        listed = marked or _listed(repo, name)
+    except OSError as error:
+        raise InfrastructureError(f"cannot publish {repo}: {error}") from error
+    if listed:
+        publish(repo, timeout=timeout)
+
+
+def _listed(repo: Path, name: str) -> bool:
+    """True when the published metadata names an RPM in the directory `name`."""
+    live = repo / _REPODATA
+    wanted = f'href="{name}/'.encode()
+    for file in _referenced(live / _REPOMD):
+        if "primary.xml" in file:
+            with contextlib.suppress(FileNotFoundError), gzip.open(live / file) as packed:
+                return wanted in packed.read()
+    return False
 
 
 def _sweep(repo: Path) -> None:

@@ -6,6 +6,7 @@ daemon writes here. Disk errors are the farm's: they leave as InfrastructureErro
 
 import contextlib
 import errno
+import fcntl
 import gzip
 import json
 import os
@@ -98,6 +99,45 @@ class ResultDir:
         self.path = path
         self._builder_fd = -1
         self._backend_fd = -1
+        self._lock_fd = -1
+
+    def hold(self) -> None:
+        """Make the directory, and keep others out of it until `close`.
+
+        Raises InfrastructureError while another process works there: an earlier start of the
+        same build, which has not noticed yet that it was replaced.
+        """
+        with _disk_errors(self.path):
+            make_directory(self.path)
+            self._lock_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._unlock()
+                raise InfrastructureError(
+                    f"an earlier start of this build still works in {self.path}"
+                ) from None
+
+    def _unlock(self) -> None:
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+        self._lock_fd = -1
+
+    @property
+    def used(self) -> bool:
+        """True when anything of an earlier attempt is there."""
+        with _disk_errors(self.path):
+            return any(self.path.iterdir())
+
+    def finished(self) -> dict[str, Any] | None:
+        """The results.json of an earlier attempt that had marked its success; else None."""
+        try:
+            if not (self.path / SUCCESS).is_file():
+                return None
+            data = json.loads((self.path / RESULTS_JSON).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return data if isinstance(data, dict) else None
 
     def open(self, attempt: int) -> None:
         """Make the directory, put an earlier attempt's files away, and open both logs."""
@@ -156,10 +196,13 @@ class ResultDir:
             if fd >= 0:
                 os.close(fd)
         self._builder_fd = self._backend_fd = -1
-        if compress:
-            with _disk_errors(self.path):
-                for name in (BUILDER_LOG, BACKEND_LOG):
-                    _compress(self.path / name)
+        try:
+            if compress:
+                with _disk_errors(self.path):
+                    for name in (BUILDER_LOG, BACKEND_LOG):
+                        _compress(self.path / name)
+        finally:
+            self._unlock()
 
     def _open_log(self, name: str) -> int:
         fd = os.open(self.path / name, _LOG_FLAGS, FILE_MODE)

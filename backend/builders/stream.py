@@ -5,13 +5,13 @@ import select
 import time
 from dataclasses import dataclass, field
 
+from backend import disk
 from backend.builders import BuildRequest, Monitor
-from backend.exceptions import BuildError
+from backend.exceptions import BuildError, InfrastructureError
 from backend.process import Child
 
 CHECK_EVERY = 2.0
 DRAIN = 5.0
-MIN_FREE = 256 * 1024**2
 _KEEP = 65536
 
 
@@ -45,11 +45,12 @@ class Log:
 def follow(child: Child, pipe: int, log: Log, request: BuildRequest) -> int:
     """Stream the output until the build ends; returns its exit code.
 
-    Raises BuildError that names the limit, or what `monitor.check` raises; in every case all
-    processes of the build are dead then, and the log has the last byte they wrote.
+    Raises BuildError that names the limit, InfrastructureError when it failed while others had
+    filled the disk, or what `monitor.check` raises; in every case all processes of the build
+    are dead then, and the log has the last byte they wrote.
     """
     try:
-        _loop(child, pipe, log, request)
+        tight = _loop(child, pipe, log, request)
     except BuildError as error:
         child.kill()
         log.limit += 2 * _KEEP
@@ -59,10 +60,14 @@ def follow(child: Child, pipe: int, log: Log, request: BuildRequest) -> int:
     finally:
         code = child.kill()
         _drain(pipe, log)
+    if code and (tight or disk.low(request.workdir)):
+        _blame(request)
     return code
 
 
-def _loop(child: Child, pipe: int, log: Log, request: BuildRequest) -> None:
+def _loop(child: Child, pipe: int, log: Log, request: BuildRequest) -> bool:
+    """True if the disk was nearly full at any time."""
+    tight = False
     start = last = time.monotonic()
     wakeup = log.monitor.wakeup_fd()
     checked = start
@@ -74,13 +79,15 @@ def _loop(child: Child, pipe: int, log: Log, request: BuildRequest) -> None:
         if wakeup in ready or now - checked >= CHECK_EVERY:
             checked = now
             log.monitor.check()
-            _check_disk(request)
+            if disk.low(request.workdir):
+                _blame(request)
         if pipe in ready:
             data = os.read(pipe, _KEEP)
             log.write(data)
             last = now
+            tight = tight or disk.low(request.workdir)
         if child.fileno() in ready:
-            return
+            return tight
         _check_limits(log, request, now - start, now - last)
 
 
@@ -93,12 +100,16 @@ def _check_limits(log: Log, request: BuildRequest, total: float, silent: float) 
         raise BuildError(f"build ended: no output for {request.stall_timeout} s (stall_timeout)")
 
 
-def _check_disk(request: BuildRequest) -> None:
-    disk = os.statvfs(request.workdir)
-    if disk.f_bavail * disk.f_frsize < MIN_FREE:
+def _blame(request: BuildRequest) -> None:
+    """The disk is nearly full: the build's fault, or that of others."""
+    wanted = disk.reserve(request.workdir)
+    if disk.usage(request.workdir) >= wanted:
         raise BuildError(
-            f"build ended: it filled the disk, less than {MIN_FREE // 1024**2} MiB are free"
+            f"build ended: it filled the disk, less than {wanted // 1024**2} MiB are free"
         )
+    raise InfrastructureError(
+        f"the disk of {request.workdir} is nearly full, not by this build: free space there"
+    )
 
 
 def _drain(pipe: int, log: Log) -> None:

@@ -3,6 +3,8 @@
 Crash-only: it keeps nothing that it cannot read again from the frontend and from Redis.
 """
 
+import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -10,20 +12,30 @@ from dataclasses import dataclass, field
 
 import redis
 
-from backend import scheduler, wake
+from backend import layout, pool, scheduler, wake
 from backend.config import Config, Group
 from backend.daemons import child
 from backend.daemons.board import beat
 from backend.daemons.worker import failed_report
 from backend.events import Events
-from backend.exceptions import FrontendError, FrontendRefused
+from backend.exceptions import (
+    FrontendError,
+    FrontendRefused,
+    InfrastructureError,
+    ProtocolError,
+)
 from backend.frontend import Frontend
-from backend.job import PendingTask
+from backend.job import PendingTask, RpmTask
 from backend.queues import Queues, Report
 from backend.redis_server import connect
+from backend.repository import retract
 
 #: Longest time that one pass may take, in seconds: its requests have limits of their own.
 PASS = 180.0
+#: Longest time that a repository may take to be published again, in seconds.
+PUBLISH = 600.0
+#: A worker that still holds a canceled task after this many seconds is killed.
+DEAF = 10.0
 
 
 @dataclass
@@ -49,6 +61,9 @@ class JobGrab:
     queues: Queues
     events: Events
     backlog: dict[str, PendingTask] = field(default_factory=dict)
+    #: Tasks that are being canceled → since when (monotonic).
+    ending: dict[str, float] = field(default_factory=dict)
+    _found: set[str] | None = None
     _trouble: str = ""
 
     def picture(self) -> Picture:
@@ -64,6 +79,7 @@ class JobGrab:
         self.deliver()
         if fetch:
             self._guarded(self.refresh)
+        if fetch or self.ending:
             self._guarded(self.cancel)
         self.fill()
 
@@ -128,9 +144,10 @@ class JobGrab:
 
     def _rescue(self, worker: str, group: int, task_id: str) -> None:
         deaths = self.queues.count_death(task_id)
-        if deaths >= self.config.max_attempts:
+        others = self.queues.note_death(task_id, time.time())
+        if deaths >= pool.attempts_allowed(self.config.max_attempts, others):
             text = f"its worker died {deaths} times: given up (max_attempts)"
-            self.queues.post(failed_report(task_id, text))
+            self.queues.post(failed_report(task_id, text), worker)
             self.events.emit(f"build {task_id}: failed: {text}", "error", kind="task.failed")
         else:
             self.queues.give_back(worker, group)
@@ -138,29 +155,62 @@ class JobGrab:
             self.events.emit(text, "warning", kind="task.again")
 
     def cancel(self) -> None:
-        """Carry out cancel requests, and acknowledge them."""
-        for task_id in self.frontend.cancel_requests():
+        """Carry out cancel requests; each is acknowledged once its task has really ended, so
+        that a crash at any moment only means to do it again."""
+        requests = self.frontend.cancel_requests()
+        self.ending = {task: since for task, since in self.ending.items() if task in requests}
+        for task_id in requests:
+            beat(self.config.sleeptime + PASS)
             self.backlog.pop(task_id, None)
+            self.queues.request_cancel(task_id)  # first: from here on no success is reported
             for group in self.config.groups:
                 self.queues.remove(group.id, task_id)
-            running = self._stop(task_id)
+            if self._stop(task_id):
+                continue
+            if task_id in [report.task_id for report in self.queues.outbox()]:
+                self.ending.setdefault(task_id, time.monotonic())
+                continue  # it ended before the cancel: its report goes first
+            self._withdraw(task_id)
+            self.queues.forget(task_id)
             self._tell(task_id)
-            self.frontend.canceled(task_id, running)
+            with contextlib.suppress(FrontendRefused):  # deleted meanwhile
+                self.frontend.canceled(task_id, self.ending.pop(task_id, None) is not None)
 
     def _stop(self, task_id: str) -> bool:
+        """True while a living worker holds the task; it is told, and killed if it is deaf."""
         for worker, held in self.queues.claims().items():
             if held == task_id:
-                self.queues.request_cancel(task_id)
                 holder = self.queues.holder(worker)
-                return bool(holder and holder[0].signal(signal.SIGUSR1))
+                since = self.ending.setdefault(task_id, time.monotonic())
+                deaf = time.monotonic() - since > DEAF
+                return bool(holder and holder[0].signal(signal.SIGKILL if deaf else signal.SIGUSR1))
         return False
+
+    def _withdraw(self, task_id: str) -> None:
+        """A task that ends otherwise than by its worker's success is not in the repository.
+
+        An attempt may have died just after it had published.
+        """
+        try:
+            record = None if task_id.isdigit() else self.frontend.task(task_id)
+            if record is not None:
+                task = RpmTask.from_record(record)
+                beat(self.config.sleeptime + PASS + PUBLISH)
+                retract(layout.repo_path(self.config.destdir, task), task.result_dir, PUBLISH)
+        except (FrontendRefused, ProtocolError):
+            return  # the frontend does not know it any more: nor do its readers
+        except InfrastructureError as error:
+            raise FrontendError(f"build {task_id}: {error}") from error  # try again later
 
     def deliver(self) -> None:
         """Send what is in the outbox, oldest first, until it is empty or the frontend is away."""
         for report in self.queues.outbox():
             beat(self.config.sleeptime + PASS)
             try:
-                if not self.queues.sending(report) or self._still_wanted(report):
+                if report.build.get("status") == 0 and not report.build.get("result_dir"):
+                    self._withdraw(report.task_id)
+                sent = self.queues.sending(report) or report.raw in self._doubtful()
+                if not sent or self._still_wanted(report):
                     self.frontend.update([report.build])
             except FrontendRefused as error:
                 self.events.emit(f"build {report.task_id}: report refused: {error}", "error")
@@ -174,6 +224,13 @@ class JobGrab:
         """The webhook asks the frontend whether the build is finished by that."""
         if self.config.webhook_url:
             self.events.emit(f"build {task_id}: reported", "debug", kind="task.reported")
+
+    def _doubtful(self) -> set[str]:
+        """What lay in the outbox when we began: it may have been delivered by a grabber that
+        died, to a Redis that forgot its last second."""
+        if self._found is None:
+            self._found = {report.raw for report in self.queues.outbox()}
+        return self._found
 
     def _still_wanted(self, report: Report) -> bool:
         """Terminal updates are not idempotent: ask before one is sent a second time."""
@@ -190,6 +247,7 @@ class JobGrab:
     def run(self) -> None:
         """Pass after pass, woken by messages, at the latest after `sleeptime` seconds."""
         pubsub = self.queues.subscribe()
+        self.queues.note_death(f"jobgrab-{os.getpid()}", time.time())
         fetch = True
         while True:
             beat(self.config.sleeptime + PASS)

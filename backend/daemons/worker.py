@@ -17,6 +17,7 @@ from backend.daemons.board import beat
 from backend.daemons.retire import Retirement
 from backend.events import Events
 from backend.exceptions import (
+    Canceled,
     FrontendError,
     FrontendRefused,
     InfrastructureError,
@@ -31,6 +32,8 @@ from backend.redis_server import BLOCK_SECONDS, connect
 
 #: Pause after a fault of the frontend or of Redis, in seconds.
 PAUSE = 1.0
+#: The longest pause between two tries of a build that the farm cannot do, in seconds.
+LONGEST_PAUSE = 30.0
 #: What a build may take beyond its own limit (fetching, publishing) before its worker counts
 #: as hung, in seconds.
 GRACE = 600.0
@@ -85,6 +88,8 @@ class Worker:
         while not self._retirement.asked:
             try:
                 if not registered:
+                    # A claim whose answer got lost would otherwise be ours for ever.
+                    self._queues.give_back(self.name, self._group.id)
                     self._queues.register(self.name, self._group.id, self._process)
                     client: Any = self._queues.client
                     self._client_id = int(client.client_id())
@@ -120,34 +125,51 @@ class Worker:
 
     def _work(self, claim: Claim) -> None:
         try:
-            report = build.run(self._shop, claim)
-            if not self._queues.finish(claim, report):
-                self._events.emit(f"build {claim.task_id}: a newer start took over", "warning")
+            self._finish(claim, build.run(self._shop, claim))
         except FrontendError as error:
             text = f"build {claim.task_id}: given back: {error}"
             self._events.emit(text, "warning", kind="task.again")
             select.select([], [], [], PAUSE)
             self._queues.give_back(self.name, self._group.id)
-        except (FrontendRefused, InfrastructureError, ToolError, OSError) as error:
+        except (InfrastructureError, ToolError, OSError) as error:
             self._fault(claim, str(error))
+        except FrontendRefused as error:
+            self._fault(claim, str(error), self._max_attempts)
         except Stopped as error:
             self._events.emit(f"build {claim.task_id}: {error}", "warning")
-            self._queues.finish(claim, None)
+            self._finish(claim, None)
         except ProtocolError as error:
             self._events.emit(f"build {claim.task_id}: {error}", "error")
-            self._queues.finish(claim, failed_report(claim.task_id, str(error)))
+            self._finish(claim, failed_report(claim.task_id, str(error)))
 
-    def _fault(self, claim: Claim, why: str) -> None:
-        """The farm's fault: try again, but not for ever."""
-        faults = self._queues.count_death(claim.task_id)
-        text = f"build {claim.task_id}: farm trouble ({faults}): {why}"
-        self._events.emit(text, "error", kind="farm.trouble")
-        if faults >= self._max_attempts:
+    def _finish(self, claim: Claim, report: build.Report) -> None:
+        """End the claim. Waits for a Redis that is away: what is built is not built again."""
+        while True:
+            beat(self._busy_promise)
+            try:
+                if not self._queues.finish(claim, report):
+                    text = f"build {claim.task_id}: its claim had ended, or a newer start took over"
+                    self._events.emit(text, "warning")
+            except Canceled as error:
+                self._events.emit(f"build {claim.task_id}: {error}")
+                report = None
+            except redis.RedisError as error:
+                self._events.emit(f"build {claim.task_id}: finished, Redis is away: {error}")
+                select.select([], [], [], PAUSE)
+            else:
+                return
+
+    def _fault(self, claim: Claim, why: str, limit: int = 0) -> None:
+        """Try again, less and less often: the farm's own fault (no `limit`) fails no build."""
+        faults = self._queues.count_fault(claim.task_id)
+        if limit and faults >= limit:
             text = f"given up after {faults} faults of the build farm, the last: {why}"
-            self._queues.finish(claim, failed_report(claim.task_id, text))
-        else:
-            select.select([], [], [], PAUSE)
-            self._queues.give_back(self.name, self._group.id)
+            self._finish(claim, failed_report(claim.task_id, text))
+            return
+        text = f"build {claim.task_id}: farm trouble ({faults}), trying again: {why}"
+        self._events.emit(text, "error", kind="farm.trouble")
+        select.select([self._shop.wakeup_fd], [], [], min(PAUSE * faults, LONGEST_PAUSE))
+        self._queues.give_back(self.name, self._group.id)
 
 
 def failed_report(task_id: str, why: str) -> dict[str, object]:

@@ -232,7 +232,10 @@ def cancel_requests(ctx: Ctx) -> Response:
 def canceled(ctx: Ctx, task_id: str) -> Response:
     """The backend acknowledges a cancel request."""
     with ctx.writing() as session:
-        states.acknowledge(session, task_id)
+        build = states.acknowledge(session, task_id)
+        done = build is not None and states.upload_is_done(build)
+    if build is not None and done:
+        housekeeping.forget_upload(ctx, build)
     return JSONResponse("success")
 
 

@@ -4,9 +4,14 @@ import logging
 import shutil
 from pathlib import Path
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.config import Config
 from backend.constants import Source, Status
 from backend.layout import SUCCESS
 from backend.web.models import Build, Project
+from backend.web.states import upload_is_done
 from backend.web.store import Context
 
 _log = logging.getLogger(__name__)
@@ -32,6 +37,21 @@ def forget_upload(ctx: Context, build: Build) -> None:
     """Remove the uploaded source package of a build."""
     if build.source_type == Source.UPLOAD:
         _remove(uploads(ctx) / Path(build.source["tmp"]).name)
+
+
+def sweep_uploads(config: Config, session: Session) -> None:
+    """Remove uploads that no unfinished build needs: those of a process that was killed.
+
+    Only before the first request is served: an upload in progress belongs to no build yet.
+    """
+    directory = config.statedir / "uploads"
+    if not directory.is_dir():
+        return
+    unfinished = select(Build).where(Build.source_type == int(Source.UPLOAD))
+    needed = {b.source.get("tmp") for b in session.scalars(unfinished) if not upload_is_done(b)}
+    for entry in directory.iterdir():
+        if entry.name not in needed:
+            _remove(entry)
 
 
 def remove_project(ctx: Context, project: Project) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend.config import Config
 from backend.exceptions import CoprBackendError
+from backend.web import housekeeping
 from backend.web.models import Base, User
 from backend.web.store import database_url, hash_token, make_engine
 
@@ -37,6 +38,7 @@ def first_start(config: Config) -> None:
         Base.metadata.create_all(engine)
         with Session(engine) as session, session.begin():
             _admin(session, config)
+            housekeeping.sweep_uploads(config, session)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise CoprBackendError(

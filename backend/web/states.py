@@ -65,23 +65,24 @@ def cancel(session: Session, build: Build) -> None:
         session.merge(CancelRequest(task_id=task_id, build_id=build.id))
 
 
-def acknowledge(session: Session, task_id: str) -> None:
-    """The backend has stopped the task, or never had it."""
+def acknowledge(session: Session, task_id: str) -> Build | None:
+    """The backend has stopped the task, or never had it; returns the task's build."""
     request = session.get(CancelRequest, task_id)
     if request is None:
-        return
+        return None
     session.delete(request)
     build = session.get(Build, request.build_id)
     if build is None:
-        return
+        return None
     if task_id == str(build.id):
         if build.source_status not in FINISHED:
             build.source_status = Status.CANCELED
-        return
+        return build
     for chroot in build.chroots:
         if task_id == f"{build.id}-{chroot.name}" and chroot.status not in FINISHED:
             chroot.status = Status.CANCELED
             chroot.ended_on = now()
+    return build
 
 
 def reschedule(build: Build, task_id: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from backend import repository
 from backend.exceptions import InfrastructureError
-from backend.repository import publish
+from backend.repository import publish, retract
 from tests.integration.repositories import add, build_packages, hidden, listed, primary, references
 
 pytestmark = [pytest.mark.createrepo, pytest.mark.rpmbuild]
@@ -201,3 +201,27 @@ def test_dnf_lists_and_installs_what_was_published(
     assert done.returncode == 0, done.stdout + done.stderr
     assert (root / "opt/hello").read_text() == "one\n"
     assert (root / "opt/world").read_text() == "one\n"
+
+
+def test_a_retracted_build_is_not_listed_any_more(
+    tmp_path: Path, packages: dict[str, list[Path]]
+) -> None:
+    add(tmp_path, "00000001-hello", packages["hello"])
+    gone = add(tmp_path, "00000002-world", packages["world"])
+    publish(tmp_path)
+    retract(tmp_path, gone.name)
+    assert {name.partition("/")[0] for name in listed(tmp_path)} == {"00000001-hello"}
+    assert not (gone / "success").exists()
+    assert list(gone.glob("*.rpm"))  # for readers who still have the old metadata
+
+
+def test_retracting_is_finished_by_the_next_try(
+    tmp_path: Path, packages: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = add(tmp_path, "00000002-world", packages["world"])
+    publish(tmp_path)
+    (gone / "success").unlink()  # killed in the middle
+    retract(tmp_path, gone.name)
+    assert listed(tmp_path) == set()
+    monkeypatch.setattr(repository, "publish", lambda *_, **__: pytest.fail("nothing to do"))
+    retract(tmp_path, gone.name)

@@ -1,12 +1,15 @@
 """One pass of the job grabber at a time, against a frontend in memory."""
 
 import os
+import signal
+import time
 from typing import Any, cast
 
 import fakeredis
 import pytest
 
 from backend.config import Config, Group
+from backend.daemons import job_grab
 from backend.daemons.job_grab import JobGrab
 from backend.events import Events
 from backend.exceptions import FrontendError
@@ -121,6 +124,7 @@ def test_reports_wait_for_the_frontend_and_are_delivered_once() -> None:
 def test_a_report_with_unknown_outcome_is_not_sent_twice() -> None:
     frontend = MemoryFrontend()  # it took the report, and we died before we knew
     grab = grabber(frontend)
+    grab.look(fetch=True)
     grab.queues.post({"id": 1, "task_id": "1", "status": 1})
     grab.queues.sending(grab.queues.outbox()[0])
     grab.look(fetch=True)
@@ -137,6 +141,74 @@ def test_canceled_tasks_leave_the_queue_and_are_acknowledged() -> None:
     grab.look(fetch=True)
     assert "1" not in grab.queues.queued(0)
     assert frontend.updates == [("canceled", "1", False), ("canceled", "3", False)]
+
+
+def test_a_running_task_is_acknowledged_when_its_worker_has_ended_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frontend = MemoryFrontend("1")
+    grab = grabber(frontend)
+    grab.look(fetch=True)
+    grab.queues.register("0-0-1", 0, alive())
+    claim = grab.queues.claim(0, "0-0-1", 1)
+    assert claim
+    signals: list[Any] = []
+
+    def noted(_self: ProcessId, number: signal.Signals) -> bool:
+        signals.append(number)
+        return True
+
+    monkeypatch.setattr(ProcessId, "signal", noted)
+    frontend.unfinished, frontend.cancels = [], ["1"]
+    grab.look(fetch=True)
+    assert (signals, frontend.updates) == ([signal.SIGUSR1], [])
+    monkeypatch.setattr(job_grab, "DEAF", -1.0)
+    grab.look(fetch=False)
+    assert signals[1:] == [signal.SIGKILL]
+    grab.queues.finish(claim, None)
+    grab.look(fetch=False)
+    assert frontend.updates == [("canceled", "1", True)]
+    assert grab.queues.client.keys("copr-be:attempt:*") == []
+
+
+def test_a_success_from_before_the_cancel_is_delivered_before_it_is_acknowledged() -> None:
+    frontend = MemoryFrontend("1")
+    grab = grabber(frontend)
+    grab.look(fetch=True)
+    grab.queues.register("0-0-1", 0, alive())
+    claim = grab.queues.claim(0, "0-0-1", 1)
+    assert claim
+    grab.queues.finish(claim, {"id": 1, "task_id": "1", "status": 1})
+    frontend.cancels = ["1"]
+    grab.cancel()
+    assert frontend.updates == []
+    grab.look(fetch=True)
+    assert frontend.updates == [
+        {"id": 1, "task_id": "1", "status": 1},
+        ("canceled", "1", True),
+    ]
+    assert grab.queues.client.keys("copr-be:cancel") == []
+
+
+def test_where_everybody_dies_a_task_is_tried_on() -> None:
+    frontend = MemoryFrontend("1")
+    grab = grabber(frontend)
+    grab.queues.note_death("8", time.time())
+    grab.queues.note_death("9", time.time())
+    for _ in range(3 * FakeConfig.max_attempts):
+        grab.look(fetch=True)
+        assert grab.queues.queued(0) == ["1"]
+        grab.queues.register("0-0-1", 0, ProcessId(2**22 + 1, 1))
+        assert grab.queues.claim(0, "0-0-1", 1)
+    assert frontend.updates == []
+
+
+def test_what_a_dead_grabber_left_in_the_outbox_may_have_been_delivered() -> None:
+    frontend = MemoryFrontend()  # it knows the end of task 1 already
+    grab = grabber(frontend)
+    grab.queues.post({"id": 1, "task_id": "1", "status": 1})
+    grab.look(fetch=True)
+    assert (frontend.updates, grab.queues.outbox()) == ([], [])
 
 
 def test_tasks_that_vanished_at_the_frontend_leave_the_queue() -> None:

@@ -8,7 +8,7 @@ from retask import Queue
 from retask import Task as RetaskTask
 
 from backend import constants
-from backend.exceptions import ProtocolError
+from backend.exceptions import Canceled, ProtocolError
 from backend.process import ProcessId
 from backend.queues import Queues
 
@@ -85,6 +85,42 @@ def test_a_report_that_was_sent_before_is_known(queues: Queues) -> None:
     queues.delivered(report)
     assert queues.outbox() == []
     assert queues.client.keys("copr-be:*") == []
+
+
+def test_a_repeated_finish_reports_once(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    claim = queues.claim(0, "w", 1)
+    assert claim
+    assert queues.finish(claim, {"task_id": "1", "status": 1})
+    assert not queues.finish(claim, {"task_id": "1", "status": 1})
+    assert len(queues.outbox()) == 1
+
+
+def test_a_success_that_its_owner_has_canceled_does_not_end_the_claim(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    claim = queues.claim(0, "w", 1)
+    assert claim
+    queues.request_cancel("1")
+    with pytest.raises(Canceled):
+        queues.finish(claim, {"task_id": "1", "status": 1})
+    assert (queues.claims(), queues.outbox()) == ({"w": "1"}, [])
+    assert queues.finish(claim, None)
+    assert queues.claims() == {}
+    assert queues.client.keys("copr-be:*") == ["copr-be:worker:w"]
+
+
+def test_the_report_of_a_dead_worker_replaces_its_claim(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    assert queues.claim(0, "w", 1)
+    queues.post({"task_id": "1", "status": 0}, "w")
+    assert (queues.claims(), len(queues.outbox())) == ({}, 1)
+
+
+def test_late_deaths_of_others_are_counted(queues: Queues) -> None:
+    assert queues.note_death("1", 1000.0) == 0
+    assert queues.note_death("1", 1001.0) == 0
+    assert queues.note_death("2", 1002.0) == 1
+    assert queues.note_death("2", 1003.0 + constants.LATELY) == 0
 
 
 def test_removed_from_the_queue_by_task(queues: Queues) -> None:

@@ -243,3 +243,24 @@ def test_results_of_a_source_build_cover_every_distribution() -> None:
     assert results.results_json_source(tagged, ("fedora-41",))["architecture_specific_tags"] == {
         "fedora-41": {"exclusivearch": ["x86_64"], "buildarch": ["noarch"]}
     }
+
+
+def test_two_starts_of_a_build_never_work_in_one_directory(tmp_path: Path) -> None:
+    first, second = ResultDir(tmp_path / "r"), ResultDir(tmp_path / "r")
+    first.hold()
+    with pytest.raises(InfrastructureError, match="still works"):
+        second.hold()
+    first.close()
+    second.hold()
+    second.close()
+
+
+def test_only_a_marked_result_counts_as_finished(tmp_path: Path) -> None:
+    result = opened(tmp_path / "r")
+    result.write_json({"packages": []})
+    assert result.finished() is None
+    result.mark_success()
+    assert result.finished() == {"packages": []}
+    (tmp_path / "r" / "results.json").write_text("{")
+    assert result.finished() is None
+    result.close()

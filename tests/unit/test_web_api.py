@@ -184,6 +184,25 @@ def test_upload_is_stored_and_served(lab: Lab) -> None:
     assert lab.client.get(path).status_code == 200
 
 
+def test_upload_of_a_canceled_build_is_removed_when_the_backend_has_stopped(lab: Lab) -> None:
+    lab.project()
+    build = lab.upload().json()["id"]
+    lab.api("PUT", f"/build/cancel/{build}")
+    lab.back(f"build-tasks/canceled/{build}", False)
+    assert not list((lab.config.statedir / "uploads").iterdir())
+
+
+def test_uploads_of_a_killed_process_are_removed_at_the_next_start(lab: Lab) -> None:
+    lab.project()
+    lab.upload()
+    uploads = lab.config.statedir / "uploads"
+    (wanted,) = uploads.iterdir()
+    (uploads / "torn").mkdir()
+    (uploads / "torn" / "half.src.rpm").write_bytes(b"half")
+    first_start(lab.config)
+    assert list(uploads.iterdir()) == [wanted]
+
+
 def test_upload_that_nobody_needs_is_removed(lab: Lab) -> None:
     lab.project()
     lab.source_done(lab.upload().json()["id"])

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import fakeredis
 import pytest
+import redis
 
 from backend import build
 from backend.builders import Builder
@@ -67,17 +68,70 @@ def test_trouble_gives_the_task_back(
     assert (queues.queued(0), queues.claims(), queues.outbox()) == (["7"], {}, [])
 
 
-@pytest.mark.parametrize("error", [OSError("disk"), FrontendRefused("400")])
-def test_trouble_again_and_again_fails_the_task(
-    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_a_frontend_that_refuses_again_and_again_fails_the_task(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     idle._queues.enqueue(0, "7-fedora-41-x86_64")
-    work(idle, monkeypatch, error)
-    queues = work(idle, monkeypatch, error)
+    work(idle, monkeypatch, FrontendRefused("400"))
+    queues = work(idle, monkeypatch, FrontendRefused("400"))
     (report,) = queues.outbox()
     assert (report.task_id, report.build["status"]) == ("7-fedora-41-x86_64", 0)
     assert "2 faults" in report.build["failure"]
     assert (queues.queued(0), queues.claims()) == ([], {})
+
+
+def test_the_farms_own_fault_never_fails_a_task(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle._queues.enqueue(0, "7-fedora-41-x86_64")
+    for _ in range(20):
+        queues = work(idle, monkeypatch, OSError("No space left on device"))
+    assert (queues.queued(0), queues.outbox()) == (["7-fedora-41-x86_64"], [])
+
+
+def test_a_finished_build_outlives_a_redis_that_goes_away(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle._queues.enqueue(0, "7")
+    finish, away = idle._queues.finish, [True, True]
+
+    def fails_twice(*args: Any) -> bool:
+        if away:
+            away.pop()
+            raise redis.ConnectionError("gone")
+        return finish(*args)
+
+    monkeypatch.setattr(idle._queues, "finish", fails_twice)
+    queues = work(idle, monkeypatch, {"task_id": "7", "status": 1})
+    assert [report.task_id for report in queues.outbox()] == ["7"]
+    assert queues.claims() == {}
+
+
+def test_a_claim_whose_answer_got_lost_is_given_back(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle._queues.enqueue(0, "7")
+    idle._queues.claim(0, idle.name, 1)  # and the answer never came
+    monkeypatch.setattr(build, "sweep", lambda *_: None)
+    monkeypatch.setattr(idle._queues.client, "client_id", lambda: 1, raising=False)
+    seen: list[list[str]] = []
+
+    def once(_block: int) -> None:
+        seen.append(idle._queues.queued(0))
+        idle._retirement.asked = True
+
+    monkeypatch.setattr(idle, "once", once)
+    idle.run()
+    assert seen == [["7"]]
+
+
+def test_a_success_that_was_canceled_is_not_reported(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle._queues.enqueue(0, "7")
+    idle._queues.request_cancel("7")
+    queues = work(idle, monkeypatch, {"task_id": "7", "status": 1})
+    assert (queues.outbox(), queues.claims()) == ([], {})
 
 
 def test_a_record_out_of_contract_fails_the_task(

@@ -1,0 +1,57 @@
+"""A full disk: whose fault it is."""
+
+import os
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from backend import disk
+from backend.builders import BuildRequest, stream
+from backend.chroot import Chroot
+from backend.exceptions import BuildError, InfrastructureError
+
+Stat = namedtuple("Stat", "f_frsize f_blocks f_bavail")
+MIB = 1024**2
+
+
+def filled(monkeypatch: pytest.MonkeyPatch, total: int, free: int) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _path: Stat(4096, total // 4096, free // 4096))
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "low"),
+    [
+        (100 * 1024 * MIB, 300 * MIB, False),
+        (100 * 1024 * MIB, 200 * MIB, True),
+        (1024 * MIB, 100 * MIB, False),
+        (1024 * MIB, 50 * MIB, True),
+        (64 * MIB, 0, True),
+    ],
+)
+def test_a_small_file_system_keeps_a_twentieth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: int, free: int, low: bool
+) -> None:
+    filled(monkeypatch, total, free)
+    assert disk.low(tmp_path) is low
+
+
+def test_usage_counts_what_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_bytes(b"x" * MIB)
+    assert MIB <= disk.usage(tmp_path) < 2 * MIB
+
+
+def test_a_build_pays_only_for_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = BuildRequest(
+        srpm=tmp_path, chroot=Chroot.parse("fedora-41-x86_64"), workdir=tmp_path, slot=0,
+        timeout=1, stall_timeout=1, max_log=1,
+    )  # fmt: skip
+    filled(monkeypatch, 20 * MIB, 0)
+    with pytest.raises(InfrastructureError, match="not by this build"):
+        stream._blame(request)
+    (tmp_path / "big").write_bytes(b"x" * 2 * MIB)
+    with pytest.raises(BuildError, match="it filled the disk"):
+        stream._blame(request)
