@@ -64,6 +64,7 @@ class Config:
     stop_timeout: int
     user: str
     group: str
+    stall_alarm: int
     builder_type: str
     builder_chroot: str
     builder_timeout: int

@@ -234,6 +234,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "Group that the daemon changes to; empty: the main group of user",
     ),
     Option(
+        B,
+        "stall_alarm",
+        "seconds",
+        "60",
+        "Alarm and repair when work waits beside idle workers for so long, in seconds; 0: never",
+        minimum=0,
+        maximum=86400,
+    ),
+    Option(
         R,
         "type",
         "class",

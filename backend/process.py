@@ -243,6 +243,17 @@ class ProcessId:
         return cls(pid, int(fields[19]))
 
     @property
+    def state(self) -> str:
+        """The kernel's letter for what it does (`S`, `R`, `T`, …); empty when it is gone."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+        fields = stat.rpartition(")")[2].split()
+        same = int(fields[19]) == self.start and fields[0] not in "ZX"
+        return fields[0] if same else ""
+
+    @property
     def alive(self) -> bool:
         """True while this very process runs."""
         return type(self).of(self.pid) == self

@@ -4,6 +4,7 @@ A task is in a queue, in one worker's claim, or its report is in the outbox; eac
 them is one atomic command. Task payloads are retask's own, so a plain retask producer works.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,11 +83,12 @@ class Queues:
         return found
 
     def remove(self, group: int, task_id: str) -> bool:
-        """Take a task out of the queue; False if it was not there (any more)."""
+        """Take a task, the last if doubled, out of the queue; False if it was not there."""
         key = names.QUEUE_KEY.format(group=group)
         for payload in cast(list[str], self.client.lrange(key, 0, -1)):
-            if _task_id(payload) == task_id:
-                return bool(self.client.lrem(key, 1, payload))
+            with contextlib.suppress(ProtocolError):  # `queued` drops those
+                if _task_id(payload) == task_id:
+                    return bool(self.client.lrem(key, 1, payload))
         return False
 
     def clean(self, group: int) -> None:
@@ -119,12 +121,16 @@ class Queues:
         return Claim(worker, group, task_id, attempt)
 
     def claims(self) -> dict[str, str]:
-        """Worker name → the task that it holds."""
+        """Worker name → the task that it holds; unreadable payloads are dropped."""
         found = {}
         for key in self.client.scan_iter(match=names.CLAIM_PREFIX + "*", count=1000):
             payload = self.client.lindex(key, 0)
-            if payload is not None:
+            if payload is None:
+                continue
+            try:
                 found[str(key).removeprefix(names.CLAIM_PREFIX)] = _task_id(str(payload))
+            except ProtocolError:
+                self.client.lrem(str(key), 1, str(payload))
         return found
 
     def holder(self, worker: str) -> tuple[ProcessId, int] | None:
@@ -174,6 +180,10 @@ class Queues:
         """True unless a newer start of the same task has taken over."""
         value = self.client.get(names.ATTEMPT_KEY.format(task=claim.task_id))
         return value is not None and int(str(value)) == claim.attempt
+
+    def supersede(self, task_id: str) -> None:
+        """Whoever builds the task now is not to report it: it stops by itself."""
+        self.client.incr(names.ATTEMPT_KEY.format(task=task_id))
 
     def finish(self, claim: Claim, build: Mapping[str, Any] | None) -> bool:
         """End a claim, leaving `build` in the outbox (None: nothing to report).

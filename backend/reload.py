@@ -19,9 +19,11 @@ AT_RESTART = frozenset(
     }
 )
 #: The grabber looks at all of `[backend]`; the master itself at these.
-_GRABBER_ONLY = frozenset({"groups", "max_workers", "build_groups", "sleeptime"})
+_GRABBER_ONLY = frozenset({"max_workers", "build_groups", "sleeptime"})
 _MASTER_ONLY = frozenset({"exit_on_worker", "stop_timeout"})
-_LOG_ONLY = ("log_", "webhook_")
+_LOG_ONLY = ("log_", "webhook_", "stall_alarm")
+#: The sentinel in the log process knows the groups; reports are told only to a webhook.
+_LOG_AND_GRABBER = frozenset({"groups", "webhook_url"})
 _EVERYBODY = frozenset({"log", "jobgrab", "web", "worker"})
 
 
@@ -42,6 +44,8 @@ def users_of(option: str) -> Set[str]:
         return frozenset()
     if option in _GRABBER_ONLY:
         return frozenset({"jobgrab"})
+    if option in _LOG_AND_GRABBER:
+        return frozenset({"log", "jobgrab"})
     if option.startswith(_LOG_ONLY):
         return frozenset({"log"})
     if option.startswith("web_"):

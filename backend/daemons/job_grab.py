@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import redis
 
-from backend import layout, pool, scheduler, wake
+from backend import layout, pool, scheduler, truth, wake
 from backend.config import Config, Group
 from backend.daemons import child
 from backend.daemons.board import beat
@@ -65,6 +65,7 @@ class JobGrab:
     ending: dict[str, float] = field(default_factory=dict)
     _found: set[str] | None = None
     _trouble: str = ""
+    _faults: frozenset[truth.Fault] = frozenset()
 
     def picture(self) -> Picture:
         """Read where everything is. Queues before claims before outbox: the way tasks move, so
@@ -103,6 +104,7 @@ class JobGrab:
         for problem in problems:
             self.events.emit(f"pending-jobs/: {problem}", "error")
         after = self.picture()
+        self._repair(after)
         # A task that was on its way when we asked may have been finished since.
         busy = before | after.known()
         wanted = {task.task_id: task for task in tasks}
@@ -111,6 +113,18 @@ class JobGrab:
             for task_id in queued:
                 if task_id not in wanted and task_id in before:
                     self.queues.remove(group, task_id)
+
+    def _repair(self, now: Picture) -> None:
+        """Put right what two pictures in a row agree on."""
+        found = frozenset(truth.faults(now.queued, now.claims, now.reported))
+        for fault in found & self._faults:
+            if fault.group is None:
+                self.queues.supersede(fault.task)
+            else:
+                self.queues.remove(fault.group, fault.task)
+            text = f"build {fault.task}: {fault.why}: put right"
+            self.events.emit(text, "error", kind="task.doubled")
+        self._faults = found
 
     def fill(self) -> None:
         """Enqueue what idle workers can take at once."""
@@ -138,8 +152,10 @@ class JobGrab:
             if holder and holder[0].alive:
                 continue
             if worker in held:
-                group = holder[1] if holder else int(worker.partition("-")[0])
-                self._rescue(worker, group, held[worker])
+                number = worker.partition("-")[0]
+                group = holder[1] if holder else int(number) if number.isdecimal() else -1
+                if group >= 0:  # else the frontend's list brings it back
+                    self._rescue(worker, group, held[worker])
             self.queues.bury(worker)
 
     def _rescue(self, worker: str, group: int, task_id: str) -> None:

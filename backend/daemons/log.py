@@ -23,8 +23,9 @@ from backend.config import Config
 from backend.constants import EVENTS_KEEP, EVENTS_KEY, LOGGED_KEY
 from backend.daemons import child
 from backend.daemons.board import beat
+from backend.daemons.sentinel import Watch
 from backend.daemons.webhook import Webhook
-from backend.events import LEVELS, Event, follow
+from backend.events import LEVELS, Event, Events, follow
 from backend.redis_server import connect
 
 BLOCK = 20.0
@@ -224,14 +225,15 @@ def last_word(events: Sequence[Event], master: int) -> bool:
     return any(e.kind == "daemon.stopped" and e.data.get("pid") == master for e in events)
 
 
-def run(writer: LogWriter, parent: int) -> None:
-    """Write until the master's last word; Redis may come and go meanwhile."""
+def run(writer: LogWriter, watch: Watch, parent: int) -> None:
+    """Write until the master's last word, and look after the farm; Redis may come and go."""
     away = False
     while True:
         beat(BLOCK + 30)
         try:
-            if last_word(writer.once(BLOCK), parent):
+            if last_word(writer.once(min(BLOCK, watch.period)), parent):
                 return
+            watch.once(time.monotonic())
             away = False
         except redis.RedisError as error:
             if not away:
@@ -256,4 +258,5 @@ def main(config: Config, foreground: bool, parent: int) -> None:
     def report(text: str) -> None:
         print(f"log: {text}", file=sys.stderr)
 
-    child.main(lambda: run(writer, parent), report)
+    watch = Watch(config, client, Events(client, "sentinel"))
+    child.main(lambda: run(writer, watch, parent), report)

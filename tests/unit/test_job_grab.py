@@ -223,3 +223,41 @@ def test_tasks_that_vanished_at_the_frontend_leave_the_queue() -> None:
 @pytest.mark.parametrize("fetch", [True, False])
 def test_nothing_to_do_is_no_error(fetch: bool) -> None:
     grabber(MemoryFrontend()).look(fetch)
+
+
+def test_a_task_in_two_places_is_put_right_at_the_second_look() -> None:
+    grab = grabber(MemoryFrontend("1", "2"))
+    grab.look(fetch=True)
+    grab.queues.register("0-0-1", 0, alive())
+    claim = grab.queues.claim(0, "0-0-1", 1)
+    assert claim
+    grab.queues.enqueue(0, "1")  # somebody's mistake: a worker has it
+    grab.queues.enqueue(0, "2")
+    grab.look(fetch=True)
+    assert grab.queues.queued(0) == ["2", "1", "2"], "once may be a task on the move"
+    grab.look(fetch=True)
+    assert grab.queues.queued(0) == ["2"]
+    assert grab.queues.current(claim)
+
+
+def test_a_worker_that_builds_what_is_reported_is_stopped() -> None:
+    frontend = MemoryFrontend("1")
+    grab = grabber(frontend)
+    grab.look(fetch=True)
+    grab.queues.register("0-0-1", 0, alive())
+    claim = grab.queues.claim(0, "0-0-1", 1)
+    assert claim
+    grab.queues.post({"id": 1, "task_id": "1", "status": 1})
+    for _ in range(2):
+        grab.refresh()
+    assert not grab.queues.current(claim)
+
+
+def test_claims_of_nobody_come_back_by_the_frontends_list() -> None:
+    grab = grabber(MemoryFrontend("1"))
+    grab.queues.enqueue(0, "1")
+    assert grab.queues.claim(0, "stranger", 1)
+    for _ in range(2):
+        grab.look(fetch=True)
+    assert grab.queues.queued(0) == ["1"]
+    assert grab.queues.claims() == {}

@@ -140,3 +140,28 @@ def test_registered_workers_are_identified_by_start_time(queues: Queues) -> None
     assert not ProcessId(os.getpid(), me().start + 1).alive
     queues.bury("w")
     assert queues.holder("w") is None
+
+
+def test_garbage_in_a_claim_is_dropped(queues: Queues) -> None:
+    key = constants.CLAIM_KEY.format(worker="0-0-9")
+    queues.client.lpush(key, "garbage")
+    assert queues.claims() == {}
+    assert not queues.client.exists(key)
+
+
+def test_a_doubled_task_loses_its_last_entry(queues: Queues) -> None:
+    queues.client.lpush(constants.QUEUE_KEY.format(group=0), "garbage")
+    for task in ("1", "2", "1"):
+        queues.enqueue(0, task)
+    assert queues.remove(0, "1")
+    assert queues.queued(0) == ["1", "2"]
+
+
+def test_a_superseded_worker_reports_nothing(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    claim = queues.claim(0, "0-0-9", 1)
+    assert claim
+    queues.supersede("1")
+    assert not queues.current(claim)
+    assert not queues.finish(claim, {"task_id": "1"})
+    assert queues.outbox() == []

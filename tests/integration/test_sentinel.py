@@ -1,0 +1,91 @@
+"""A farm that hangs gets going again (PAINS 1), on the real daemon."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend import constants
+from backend.config import load
+from backend.daemons.sentinel import Watch
+from backend.events import Event, Events
+from backend.process import ProcessId
+from tests.conftest import wait_until
+from tests.integration.farm import Farm, make_srpm, running
+
+pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
+
+
+@pytest.fixture(scope="module")
+def srpms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("srpms")
+    make_srpm(top, "good")
+    make_srpm(top, "slow", "echo BUILDING; sleep 600")
+    return top / "SRPMS"
+
+
+def said(client: Any, kind: str) -> list[Event]:
+    entries = client.xrange(constants.EVENTS_KEY)
+    events = [Event.from_fields(fields) for _, fields in entries]
+    return [event for event in events if event.kind == kind]
+
+
+def one(farm: Farm, title: str) -> ProcessId:
+    wait_until(lambda: len(farm.titled(title)) == 1, 20, title)
+    process = ProcessId.of(farm.titled(title)[0])
+    assert process
+    return process
+
+
+def test_a_worker_that_was_stopped_with_a_task_is_replaced(srpms: Path) -> None:
+    with running(backend__group0_max_workers="1", backend__stall_alarm="2") as farm:
+        farm.create()
+        client = farm.redis
+        worker = one(farm, "worker 0-0 idle")
+        worker.signal(signal.SIGSTOP)
+        wait_until(lambda: worker.state == "T")
+        build = farm.submit(srpms / "good-1-1.src.rpm")
+        # The master would let it go on: it is stopped again and again.
+        wait_until(lambda: not worker.signal(signal.SIGSTOP), 40, "the worker's end")
+        assert farm.wait(build, seconds=60) == "succeeded", farm.stderr
+        (event, *_) = said(client, "farm.stalled")
+        assert f"holds build {build} and does nothing" in event.what
+        assert "ended worker 0-0-" in event.what
+        assert event.level == "error"
+        state = json.loads((farm.top / "log" / event.data["file"]).read_text())
+        assert state["processes"][f"0-0-{worker.pid}"]["state"] == "T"
+        wait_until(lambda: said(client, "farm.recovered"), 30, "the end of the alarm")
+        assert "farm is stalled" in (farm.top / "log" / "backend.log").read_text()
+        client.close()
+
+
+def test_a_stopped_grabber_is_replaced(srpms: Path) -> None:
+    with running(backend__stall_alarm="2") as farm:
+        farm.create()
+        client = farm.redis
+        grabber = one(farm, "jobgrab")
+        if not client.exists(constants.GRABBER_KEY):
+            client.hset(constants.GRABBER_KEY, mapping={"pid": grabber.pid, "start": grabber.start})
+        grabber.signal(signal.SIGSTOP)
+        wait_until(lambda: grabber.state == "T")
+        build = farm.submit(srpms / "good-1-1.src.rpm")
+        wait_until(lambda: not grabber.signal(signal.SIGSTOP), 40, "the grabber's end")
+        assert farm.wait(build, seconds=60) == "succeeded", farm.stderr
+        assert "the job grabber is stopped" in said(client, "farm.stalled")[0].what
+        client.close()
+
+
+def test_a_full_farm_is_no_stall(srpms: Path) -> None:
+    with running(backend__stall_alarm="0", backend__group0_max_workers="1") as farm:
+        farm.create()
+        client = farm.redis
+        builds = [farm.submit(srpms / "slow-1-1.src.rpm") for _ in range(3)]
+        wait_until(lambda: "running" in map(farm.state, builds), 30, "a running build")
+        watch = Watch(load(farm.conf, {"backend.stall_alarm": "60"}), client, Events(client, "x"))
+        assert watch.see().view.workers
+        for quarter in range(40):
+            watch.once(1000.0 + 15 * quarter)
+        assert said(client, "farm.stalled") == []
+        client.close()
