@@ -25,7 +25,7 @@ BENCH = [
     "rq>=3.0",
 ]
 TEST = [
-    "fakeredis>=2.26",
+    "fakeredis[lua]>=2.26",
     "httpx>=0.27",
     "hypothesis>=6.100",
     "import-linter>=2.1",

@@ -6,9 +6,10 @@ unfinished, so that it is tried again.
 
 import contextlib
 import os
+import select
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import redis
 
 from backend import disk, layout, sources
+from backend.admission import admit
 from backend.builders import Artifact, Builder, BuildRequest, SourceInfo
 from backend.config import Config
 from backend.constants import Status
@@ -23,12 +25,17 @@ from backend.exceptions import BuildError, Canceled, FrontendRefused, Infrastruc
 from backend.frontend import Frontend
 from backend.job import RpmTask, SourceTask, Task
 from backend.queues import Claim, Queues
-from backend.repository import publish, retract
+from backend.repository import Manners, publish, retract
 from backend.results import ResultDir, results_json_rpm, results_json_source
 from backend.resume import resume, source_report, summary
 
 #: What a worker finally tells the frontend; None: nothing (canceled, or not wanted any more).
 Report = dict[str, Any] | None
+#: A signal tells a worker to look whether it must stop; should it get lost, it looks after so
+#: many seconds by itself.
+ASK_EVERY = 2.0
+#: How long a build that is ready waits for a Redis that is away, in seconds.
+FENCE = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,7 @@ class BuildMonitor:
 
     def __init__(self, shop: Workshop, claim: Claim, results: ResultDir) -> None:
         self._shop, self._claim, self._results = shop, claim, results
+        self._asked = time.monotonic()
 
     def output(self, data: bytes) -> None:
         """Append to builder-live.log."""
@@ -59,17 +67,36 @@ class BuildMonitor:
         return self._shop.wakeup_fd
 
     def check(self) -> None:
-        """Raises Canceled, or Stopped when a newer start has taken over."""
+        """Raises Canceled or Stopped; asks Redis only after a signal, or after a while."""
+        arrived = time.monotonic() > self._asked + ASK_EVERY
         with contextlib.suppress(BlockingIOError):
             while os.read(self._shop.wakeup_fd, 4096):
-                pass
-        try:
-            if self._shop.queues.cancel_requested(self._claim.task_id):
-                raise Canceled("canceled on request")
-            if not self._shop.queues.current(self._claim):
-                raise Stopped("a newer start of the task has taken over")
-        except redis.RedisError:
-            return  # away for a moment: no reason to lose what is built so far
+                arrived = True
+        if arrived:
+            with contextlib.suppress(redis.RedisError):  # no reason to lose what is built so far
+                self._look()
+
+    def fence(self) -> None:
+        """The same, without fail: to be called right before whatever others will see.
+
+        Waits for a Redis that is away; raises InfrastructureError when that takes too long.
+        """
+        deadline = time.monotonic() + FENCE
+        while True:
+            try:
+                return self._look()
+            except redis.RedisError as error:
+                if time.monotonic() > deadline:
+                    raise InfrastructureError(f"Redis is away: {error}") from error
+                select.select([self._shop.wakeup_fd], [], [], 0.5)
+
+    def _look(self) -> None:
+        self._asked = time.monotonic()
+        current, canceled = self._shop.queues.standing(self._claim)
+        if canceled:
+            raise Canceled("canceled on request")
+        if not current:
+            raise Stopped("a newer start of the task has taken over")
 
 
 def run(shop: Workshop, claim: Claim) -> Report:
@@ -78,18 +105,14 @@ def run(shop: Workshop, claim: Claim) -> Report:
     Raises FrontendError, InfrastructureError or ToolError when it must be tried again.
     """
     try:
-        record = shop.frontend.task(claim.task_id)
+        admitted = admit(shop.frontend, claim.task_id, embedded=shop.config.embedded)
     except FrontendRefused as error:
         shop.say(f"build {claim.task_id}: not wanted: {error}")
         return None
-    if record is None:
+    if admitted is None:
+        shop.say(f"build {claim.task_id}: the frontend does not want it any more")
         return None
-    source = claim.task_id.isdigit()
-    task: SourceTask | RpmTask = (SourceTask if source else RpmTask).from_record(record)
-    base = _base_report(task, source)
-    if not shop.frontend.starting({**base, "status": int(Status.STARTING)}):
-        shop.say(f"build {task.task_id}: the frontend does not want it any more")
-        return None
+    task, base = admitted.task, admitted.base
     results = ResultDir(layout.result_path(shop.config.destdir, task))
     results.hold()
     try:
@@ -97,8 +120,9 @@ def run(shop: Workshop, claim: Claim) -> Report:
             shop.say(f"build {task.task_id}: succeeded already", kind="task.succeeded")
             return {**base, "status": int(Status.SUCCEEDED), **_ended(), **done}
         if isinstance(task, RpmTask) and results.used:  # nothing that is listed may vanish
-            retract(layout.repo_path(shop.config.destdir, task), task.result_dir)
-        results.open(claim.attempt)
+            repo = layout.repo_path(shop.config.destdir, task)
+            retract(repo, task.result_dir, Manners(who=_who(task), say=shop.say))
+        results.open(f"attempt {claim.attempt} on worker {claim.worker}")
         return _build(shop, claim, task, results, base)
     except Canceled as error:
         results.log(str(error))
@@ -114,18 +138,6 @@ def run(shop: Workshop, claim: Claim) -> Report:
         results.close()
 
 
-def _base_report(task: Task, source: bool) -> dict[str, Any]:
-    """What every update must repeat: without `result_dir` the frontend forgets it."""
-    return {
-        "id": task.build_id,
-        "build_id": task.build_id,
-        "task_id": task.task_id,
-        "chroot": task.chroot_dir if not source else "srpm-builds",
-        "result_dir": task.result_dir,
-        "started_on": time.time(),
-    }
-
-
 def _ended() -> dict[str, Any]:
     return {"ended_on": time.time()}
 
@@ -135,11 +147,9 @@ def _build(
     claim: Claim,
     task: SourceTask | RpmTask,
     results: ResultDir,
-    base: dict[str, Any],
+    base: Mapping[str, Any],
 ) -> Report:
-    results.log(f"attempt {claim.attempt} on worker {claim.worker}")
     results.write_info(task.build_id, "local")
-    shop.frontend.update([{**base, "status": int(Status.RUNNING)}])
     where = f"{task.owner}/{task.dirname}"
     shop.say(f"build {task.task_id}: running ({where})", kind="task.running")
     monitor = BuildMonitor(shop, claim, results)
@@ -196,7 +206,7 @@ def _source(
     package = info.package
     if len(package.name) > 100:
         raise BuildError(f"package name {package.name[:40]}… is longer than 100 characters")
-    monitor.check()
+    monitor.fence()
     results.place([Artifact(path=srpm, package=package)])
     results.write_spec(info.spec_name, info.spec)
     document = results_json_source(info, task.distributions)
@@ -244,16 +254,36 @@ def _rpms(
         without_opts=task.without_opts,
     )
     artifacts = shop.builder.build(request, monitor)
-    monitor.check()
+    monitor.fence()
     results.log(f"built {len(artifacts)} packages, publishing")
     results.place(artifacts)
     packages = [artifact.package for artifact in artifacts]
     document = results_json_rpm(packages)
     results.write_json(document)
-    results.mark_success()
-    publish(layout.repo_path(shop.config.destdir, task))
+    _publish(shop, task, results, monitor, new=bool(artifacts))
     return {
         "results": document,
         "built_packages": summary((p.name, p.version, p.arch) for p in packages),
         "pkg_version": task.version,
     }
+
+
+def _publish(
+    shop: Workshop, task: RpmTask, results: ResultDir, monitor: BuildMonitor, *, new: bool
+) -> None:
+    """Make the results count; without RPMs there is nothing that a repository could list."""
+    if not new:
+        results.mark_success()
+        return
+
+    def say(text: str) -> None:
+        results.log(text)
+        shop.say(f"build {task.task_id}: {text}")
+
+    manners = Manners(who=_who(task), say=say, check=monitor.fence)
+    repo = layout.repo_path(shop.config.destdir, task)
+    publish(repo, mark=results.mark_success, manners=manners)
+
+
+def _who(task: Task) -> str:
+    return f"build {task.task_id} (pid {os.getpid()})"

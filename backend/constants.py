@@ -102,7 +102,7 @@ QUEUE_KEY: Final = "retaskqueue-copr-be-{group}"
 #: List with what one worker holds, 0 or 1 entries.
 CLAIM_KEY: Final = "copr-be:claim:{worker}"
 CLAIM_PREFIX: Final = "copr-be:claim:"
-#: Hash: pid, start (kernel start time), group, task (empty while idle).
+#: Hash: pid, start (kernel start time), group; task and since (epoch; both empty while idle).
 WORKER_KEY: Final = "copr-be:worker:{worker}"
 WORKER_PREFIX: Final = "copr-be:worker:"
 #: Fencing token, one INCR per start.

@@ -1,10 +1,14 @@
 """Client of the frontend's `/backend/…` namespace (protocol version 9)."""
 
+import base64
+import http.client
 import json
+import select
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import urllib3
+from urllib.parse import urlsplit
 
 from backend.action import PendingAction
 from backend.constants import API_VERSION, API_VERSION_HEADER, ActionResult
@@ -20,46 +24,89 @@ from backend.job import PendingTask
 MAX_ANSWER = 64 * 1024**2
 #: Not the application's own answers: it, or what stands before it, is away for a while.
 _AWAY = (408, 429, 502, 503, 504)
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The answer to a start: may it, and (from the embedded frontend) the task's full record."""
+
+    granted: bool
+    task: Mapping[str, Any] | None = None
 
 
 class Frontend:
-    """One frontend; raises FrontendError (try again later) or FrontendRefused (final)."""
+    """One frontend; raises FrontendError (try again later) or FrontendRefused (final).
+
+    One connection is kept open from call to call, by one process: opened at the first call,
+    so that it never crosses a fork. `timeout` limits a whole call, in seconds.
+    """
 
     def __init__(self, base_url: str, password: str, *, timeout: float = 30.0) -> None:
         self._base = base_url.rstrip("/") + "/backend/"
-        self._headers = urllib3.make_headers(
-            basic_auth=f"user:{password}", user_agent="copr-backend"
-        )
-        self._pool = urllib3.PoolManager(
-            maxsize=1, retries=False, timeout=urllib3.Timeout(total=timeout)
-        )
+        self._parts = urlsplit(self._base)
+        code = base64.b64encode(f"user:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {code}", "User-Agent": "copr-backend"}
+        self._timeout = timeout
+        self._connection: http.client.HTTPConnection | None = None
 
     def close(self) -> None:
-        """Close the connections."""
-        self._pool.clear()
+        """Close the connection."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self, left: float) -> http.client.HTTPConnection:
+        """The kept connection unless the other side has closed it, or a new one."""
+        connection = self._connection
+        if connection and connection.sock:
+            if not select.select([connection.sock], [], [], 0)[0]:
+                connection.sock.settimeout(left)
+                return connection
+            connection.close()  # readable before a request was sent: its end
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else None
+        make = kind or http.client.HTTPConnection
+        self._connection = make(self._parts.hostname or "", self._parts.port, timeout=left)
+        return self._connection
 
     def _call(self, path: str, body: object = None) -> Any:
-        url = self._base + path
         method = "GET" if body is None else "POST"
-        headers = dict(self._headers)
-        data = None
+        headers, data = self._headers, None
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers = {**headers, "Content-Type": "application/json"}
             data = json.dumps(body).encode()
+        deadline = time.monotonic() + self._timeout
         try:
-            reply = self._pool.request(
-                method, url, body=data, headers=headers, preload_content=False
-            )
-            try:
-                text = reply.read(MAX_ANSWER + 1)
-            finally:
-                reply.drain_conn()
-                reply.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise FrontendError(f"{method} {url}: {error}") from error
-        return self._judge(f"{method} {url}", reply, text)
+            connection = self._open(self._timeout)
+            connection.request(method, self._parts.path + path, body=data, headers=headers)
+            reply = connection.getresponse()
+            text = self._read(connection, reply, deadline)
+        except (http.client.HTTPException, OSError) as error:
+            self.close()
+            reason = str(error) or type(error).__name__
+            raise FrontendError(f"{method} {self._base}{path}: {reason}") from error
+        return self._judge(f"{method} {self._base}{path}", reply, text)
 
-    def _judge(self, what: str, reply: urllib3.BaseHTTPResponse, text: bytes) -> Any:
+    @staticmethod
+    def _read(
+        connection: http.client.HTTPConnection, reply: http.client.HTTPResponse, deadline: float
+    ) -> bytes:
+        text = bytearray()
+        while len(text) <= MAX_ANSWER:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the answer is too slow")
+            if connection.sock:
+                connection.sock.settimeout(left)
+            piece = reply.read1(_CHUNK)
+            if not piece:
+                reply.close()  # the connection is free for the next call
+                return bytes(text)
+            text += piece
+        connection.close()  # not to be read to its end
+        return bytes(text)
+
+    def _judge(self, what: str, reply: http.client.HTTPResponse, text: bytes) -> Any:
         if reply.status in _AWAY:
             raise FrontendError(f"{what}: the frontend answered {reply.status}")
         if reply.status >= 500:
@@ -104,10 +151,17 @@ class Frontend:
             raise FrontendBroken(f"{kind}/{task_id}/: the answer is no object")
         return record
 
-    def starting(self, build: Mapping[str, Any]) -> bool:
-        """Claim a task at the frontend; False if it was canceled or is gone."""
+    def starting(self, build: Mapping[str, Any]) -> Admission:
+        """Claim a task at the frontend; not granted if it was canceled or is gone.
+
+        With `"want_task": true` the embedded frontend also gives the task's record, and marks
+        it running at once; any other frontend ignores that key.
+        """
         answer = self._call("starting_build/", dict(build))
-        return bool(isinstance(answer, dict) and answer.get("can_start"))
+        if not isinstance(answer, dict):
+            return Admission(False)
+        task = answer.get("task")
+        return Admission(bool(answer.get("can_start")), task if isinstance(task, dict) else None)
 
     def update(self, builds: Sequence[Mapping[str, Any]]) -> None:
         """Report builds; at most one object per build id in one call."""

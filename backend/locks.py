@@ -4,7 +4,8 @@ import contextlib
 import fcntl
 import os
 import select
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -13,17 +14,50 @@ from backend.process import ProcessId
 
 #: A look at the pid file locks it for an instant; whoever meets that tries again, in seconds.
 _RETRY, _TRIES = 0.02, 15
+#: Longest pause between two tries for a lock, in seconds.
+_PAUSE = 0.02
+
+
+def _wait_on(_holder: str) -> None:
+    """Just wait."""
 
 
 @contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`; waits for its holder, who releases it even by dying."""
+def exclusive(
+    path: Path, *, who: str = "", limit: float = 3600.0, waiting: Callable[[str], None] = _wait_on
+) -> Iterator[None]:
+    """Hold the lock file at `path`; waits for its holder, who releases it even by dying.
+
+    `who` is what the file tells about us. `waiting` is called with the name of the holder while
+    it waits: once at first, then again and again with an empty text; what it raises ends the
+    wait. Raises TimeoutError naming the holder after `limit` seconds.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _acquire(fd, path, limit, waiting)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{who or os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
+
+
+def _acquire(fd: int, path: Path, limit: float, waiting: Callable[[str], None]) -> None:
+    deadline = time.monotonic() + limit
+    pause, holder = 0.001, ""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        if holder:
+            waiting("")
+        else:
+            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "somebody"
+            waiting(holder)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} is held by {holder} for more than {limit:g} s")
+        select.select([], [], [], pause)
+        pause = min(2 * pause, _PAUSE)
 
 
 class PidFile:

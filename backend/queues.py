@@ -6,6 +6,7 @@ them is one atomic command. Task payloads are retask's own, so a plain retask pr
 
 import contextlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -43,6 +44,32 @@ class Report:
         return str(self.build["task_id"])
 
 
+#: KEYS attempt, claim, worker, outbox, cancel set, task; ARGV attempt number, task id, report (or
+#: empty), wake channel, message, message of a start that is not the newest any more, "1" for a
+#: success. A start is fresh if it has the newest number and still holds its claim. Returns 1, 0 if
+#: it is not fresh, 2 (and changes nothing) for a success that is to be canceled.
+_FINISH = """
+local fresh = redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1
+if fresh and ARGV[7] == '1' and redis.call('SISMEMBER', KEYS[5], ARGV[2]) == 1 then
+  return 2
+end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[3], 'task', '', 'since', '')
+if not fresh then
+  redis.call('PUBLISH', ARGV[4], ARGV[6])
+  return 0
+end
+redis.call('SREM', KEYS[5], ARGV[2])
+if ARGV[3] ~= '' then
+  redis.call('RPUSH', KEYS[4], ARGV[3])
+else
+  redis.call('DEL', KEYS[1], KEYS[6])
+end
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1
+"""
+
+
 def _task_id(payload: str) -> str:
     try:
         data = json.loads(json.loads(payload)["_data"])
@@ -56,6 +83,7 @@ class Queues:
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
+        self._finish = cast(Any, client.register_script(_FINISH))
 
     # --- queues ---------------------------------------------------------------------------
 
@@ -116,9 +144,11 @@ class Queues:
         except ProtocolError:
             self.client.delete(key)
             raise
-        attempt = int(self.client.incr(names.ATTEMPT_KEY.format(task=task_id)))
-        self.client.hset(names.WORKER_KEY.format(worker=worker), "task", task_id)
-        return Claim(worker, group, task_id, attempt)
+        pipe = self.client.pipeline(transaction=False)
+        pipe.incr(names.ATTEMPT_KEY.format(task=task_id))
+        held = {"task": task_id, "since": round(time.time(), 3)}
+        pipe.hset(names.WORKER_KEY.format(worker=worker), mapping=cast(Any, held))
+        return Claim(worker, group, task_id, int(pipe.execute()[0]))
 
     def claims(self) -> dict[str, str]:
         """Worker name → the task that it holds; unreadable payloads are dropped."""
@@ -146,7 +176,8 @@ class Queues:
         claim, queue = names.CLAIM_KEY.format(worker=worker), names.QUEUE_KEY.format(group=group)
         while self.client.lmove(claim, queue, "LEFT", "RIGHT") is not None:
             pass
-        self.client.hset(names.WORKER_KEY.format(worker=worker), "task", "")
+        idle = {"task": "", "since": ""}
+        self.client.hset(names.WORKER_KEY.format(worker=worker), mapping=cast(Any, idle))
 
     def bury(self, worker: str) -> None:
         """Forget a dead worker, whose claim has been returned."""
@@ -177,46 +208,47 @@ class Queues:
         return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "faults", 1))
 
     def current(self, claim: Claim) -> bool:
-        """True unless a newer start of the same task has taken over."""
-        value = self.client.get(names.ATTEMPT_KEY.format(task=claim.task_id))
-        return value is not None and int(str(value)) == claim.attempt
+        """True unless a newer start of the same task has taken over, or the claim is gone."""
+        return self.standing(claim)[0]
+
+    def standing(self, claim: Claim) -> tuple[bool, bool]:
+        """(still current, to be canceled), in one round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.get(names.ATTEMPT_KEY.format(task=claim.task_id))
+        pipe.exists(names.CLAIM_KEY.format(worker=claim.worker))
+        pipe.sismember(names.CANCEL_KEY, claim.task_id)
+        number, held, canceled = pipe.execute()
+        return str(number) == str(claim.attempt) and bool(held), bool(canceled)
 
     def supersede(self, task_id: str) -> None:
         """Whoever builds the task now is not to report it: it stops by itself."""
         self.client.incr(names.ATTEMPT_KEY.format(task=task_id))
 
     def finish(self, claim: Claim, build: Mapping[str, Any] | None) -> bool:
-        """End a claim, leaving `build` in the outbox (None: nothing to report).
+        """End a claim, in one atomic step and one round trip: `build` goes into the outbox;
+        with None there is nothing to report, and what is known of the task is forgotten.
 
         False, and nothing reported, when the claim is not held any more or a newer start of
         the task has taken over: so it can be repeated when the answer got lost. Raises
         Canceled, and changes nothing, for a success that its owner no longer wants.
         """
-        attempt_key = names.ATTEMPT_KEY.format(task=claim.task_id)
-        claim_key = names.CLAIM_KEY.format(worker=claim.worker)
-        task_key = names.TASK_KEY.format(task=claim.task_id)
+        keys = (
+            names.ATTEMPT_KEY.format(task=claim.task_id),
+            names.CLAIM_KEY.format(worker=claim.worker),
+            names.WORKER_KEY.format(worker=claim.worker),
+            names.OUTBOX_KEY,
+            names.CANCEL_KEY,
+            names.TASK_KEY.format(task=claim.task_id),
+        )
+        report = json.dumps(dict(build)) if build is not None else ""
+        message = wake.encode("outbox" if report else "free", ended=claim.task_id)
+        stale = wake.encode("free")
         success = build is not None and build.get("status") == names.Status.SUCCEEDED
-
-        def move(pipe: "redis.client.Pipeline") -> bool:
-            value = cast(Any, pipe.get(attempt_key))
-            fresh = value is not None and int(value) == claim.attempt and pipe.exists(claim_key)
-            if fresh and success and pipe.sismember(names.CANCEL_KEY, claim.task_id):
-                raise Canceled("canceled on request, when it was built already")
-            pipe.multi()
-            pipe.delete(claim_key)
-            pipe.hset(names.WORKER_KEY.format(worker=claim.worker), "task", "")
-            if fresh:
-                if build is None:
-                    pipe.delete(attempt_key, task_key)
-                else:
-                    pipe.rpush(names.OUTBOX_KEY, json.dumps(dict(build)))
-                pipe.srem(names.CANCEL_KEY, claim.task_id)
-            why = "outbox" if fresh and build is not None else "free"
-            pipe.publish(names.WAKE_CHANNEL, wake.encode(why, ended=claim.task_id if fresh else ""))
-            return bool(fresh)
-
-        watched = (attempt_key, claim_key, names.CANCEL_KEY)
-        return bool(self.client.transaction(cast(Any, move), *watched, value_from_callable=True))
+        args = (claim.attempt, claim.task_id, report, names.WAKE_CHANNEL, message, stale)
+        answer = int(self._finish(keys=keys, args=(*args, "1" if success else "")))
+        if answer == 2:
+            raise Canceled("canceled on request, when it was built already")
+        return answer == 1
 
     # --- cancels --------------------------------------------------------------------------
 

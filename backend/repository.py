@@ -9,16 +9,16 @@ import contextlib
 import gzip
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from backend.disk import FILE_MODE, make_directory, sync
 from backend.exceptions import InfrastructureError, ToolError
 from backend.layout import COMPS, DEVEL, SUCCESS
 from backend.locks import exclusive
 from backend.process import Result, find, run
-from backend.results import FILE_MODE, make_directory, sync
 
 LOCK = ".repo.lock"
 _PRIVATE = ".publish-"
@@ -40,41 +40,89 @@ class _Wanted:
     baseurl: str
 
 
+def _nothing() -> None:
+    """The check of a publisher that nobody can stop."""
+
+
+def _silent(_text: str) -> None:
+    """The ear of a publisher that nobody listens to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manners:
+    """How one publisher behaves towards others.
+
+    `who` is what those hear who wait for him, `say` gets what people should know. While he
+    waits himself (at most `patience` seconds), and once more when nobody else can publish,
+    `check` is called: what it raises ends it. `timeout` limits createrepo_c, in seconds.
+    """
+
+    who: str = ""
+    say: Callable[[str], None] = _silent
+    check: Callable[[], None] = _nothing
+    patience: float = 1800
+    timeout: float = 600
+
+
 def publish(
     repo: Path,
     *,
+    mark: Callable[[], None] = _nothing,
     without: Collection[str] = (),
     devel_url: str = "",
-    timeout: float = 600,
+    manners: Manners = Manners(),
 ) -> None:
     """Make the metadata of `repo` list the RPMs of its successful builds, and no others.
 
-    `without` names result directories to be left out, because they are about to go. With
-    `devel_url`, the URL of `repo`, only the metadata in `devel/` changes; its packages stay
-    where they are (`xml:base`). A `comps.xml` in `repo` becomes the group file.
+    `mark` is called when nobody else can publish any more: there one more build becomes
+    successful. `without` names result directories to be left out, because they are about to
+    go: they lose their mark of success. With `devel_url`, the URL of `repo`, only the metadata
+    in `devel/` changes; its packages stay where they are (`xml:base`). A `comps.xml` in `repo`
+    becomes the group file.
 
-    Waits for another publisher of the same repository. Raises InfrastructureError; what was
-    published before is then still in place. An RPM that createrepo_c cannot read is left out.
+    Raises InfrastructureError; what was published before is then still in place. An RPM that
+    createrepo_c cannot read is left out, and said so.
     """
     wanted = _Wanted(
         without=frozenset(without),
         place=repo / DEVEL if devel_url else repo,
         baseurl=devel_url,
     )
+    with _alone(repo, wanted, manners):
+        manners.check()
+        for name in wanted.without:
+            (repo / name / SUCCESS).unlink(missing_ok=True)
+        mark()
+        _renew(repo, wanted, manners)
+
+
+@contextlib.contextmanager
+def _alone(repo: Path, wanted: _Wanted, manners: Manners) -> Iterator[None]:
+    """Be the only publisher; errors of the disk and of programs leave as InfrastructureError."""
+
+    def waiting(holder: str) -> None:
+        if holder:
+            manners.say(f"waiting for {holder}, who publishes {repo}")
+        manners.check()
+
     try:
         make_directory(wanted.place)
-        with exclusive(repo / LOCK):
+        with exclusive(repo / LOCK, who=manners.who, limit=manners.patience, waiting=waiting):
             _sweep(repo)
-            private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=repo))
-            try:
-                _go_live(_generate(repo, wanted, private, timeout), wanted.place / _REPODATA)
-            finally:
-                shutil.rmtree(private, ignore_errors=True)
+            yield
     except (OSError, ToolError) as error:
         raise InfrastructureError(f"cannot publish {repo}: {error}") from error
 
 
-def retract(repo: Path, name: str, timeout: float = 600) -> None:
+def _renew(repo: Path, wanted: _Wanted, manners: Manners) -> None:
+    private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=repo))
+    try:
+        _go_live(_generate(repo, wanted, private, manners), wanted.place / _REPODATA)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def retract(repo: Path, name: str, manners: Manners = Manners()) -> None:
     """Make sure that the build directory `name` of `repo` is not published, nor will be.
 
     Raises InfrastructureError; then it is to be tried again.
@@ -87,7 +135,7 @@ def retract(repo: Path, name: str, timeout: float = 600) -> None:
     except OSError as error:
         raise InfrastructureError(f"cannot publish {repo}: {error}") from error
     if listed:
-        publish(repo, timeout=timeout)
+        publish(repo, manners=manners)
 
 
 def _listed(repo: Path, name: str) -> bool:
@@ -124,7 +172,7 @@ def _packages(repo: Path, without: Collection[str]) -> Iterator[str]:
                 yield f"{directory.name}/{rpm.name}"
 
 
-def _generate(repo: Path, wanted: _Wanted, private: Path, timeout: float) -> Path:
+def _generate(repo: Path, wanted: _Wanted, private: Path, manners: Manners) -> Path:
     """Run createrepo_c into a private directory; returns the new `repodata`."""
     packages = list(_packages(repo, wanted.without))
     pkglist = private / "pkglist"
@@ -137,11 +185,14 @@ def _generate(repo: Path, wanted: _Wanted, private: Path, timeout: float) -> Pat
     update = ["--update", f"--update-md-path={wanted.place}"] if reuse else []
     options = _options(repo, wanted)
     new = private / "out" / _REPODATA
-    result = _createrepo(root, private, timeout, [*update, *options])
+    result = _createrepo(root, private, manners.timeout, [*update, *options])
     if reuse and not _usable(result, new):  # the old metadata may be damaged
-        result = _createrepo(root, private, timeout, options)
+        result = _createrepo(root, private, manners.timeout, options)
     if not _usable(result, new):
         raise InfrastructureError(f"cannot publish {repo}: createrepo_c: {result.last_line}")
+    if result.code:
+        words = result.stderr.decode("utf-8", "replace").strip()[-2000:]
+        manners.say(f"createrepo_c left packages out of {repo}: {words}")
     return new
 
 
@@ -186,7 +237,8 @@ def _go_live(new: Path, live: Path) -> None:
     sync(live)
     for entry in live.iterdir():
         if entry.name not in before | after | {_REPOMD} and not entry.is_dir():
-            entry.unlink()
+            with contextlib.suppress(OSError):  # the state is live, and the next one tries again
+                entry.unlink()
 
 
 def _settle(path: Path) -> None:

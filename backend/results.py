@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.builders import Artifact, Package, SourceInfo
+from backend.disk import FILE_MODE, make_directory, sync
 from backend.exceptions import BuildError, InfrastructureError
 from backend.layout import (
     BACKEND_LOG,
@@ -28,29 +29,8 @@ from backend.layout import (
     SUCCESS,
 )
 
-DIR_MODE = 0o755
-FILE_MODE = 0o644
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPEC_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]*\.spec")
-
-
-def make_directory(path: Path) -> None:
-    """Make a directory and its parents, mode 755 whatever the umask; it may exist already."""
-    if path.is_dir():
-        return
-    make_directory(path.parent)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir()
-        path.chmod(DIR_MODE)
-
-
-def sync(path: Path) -> None:
-    """Have a file's content, or a directory's names, on disk before returning."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def results_json_rpm(packages: Sequence[Package]) -> dict[str, Any]:
@@ -100,6 +80,7 @@ class ResultDir:
         self._builder_fd = -1
         self._backend_fd = -1
         self._lock_fd = -1
+        self._unsynced: list[Path] = []
 
     def hold(self) -> None:
         """Make the directory, and keep others out of it until `close`.
@@ -139,14 +120,15 @@ class ResultDir:
             return None
         return data if isinstance(data, dict) else None
 
-    def open(self, attempt: int) -> None:
-        """Make the directory, put an earlier attempt's files away, and open both logs."""
+    def open(self, line: str) -> None:
+        """Make the directory, put an earlier attempt's files away, and open both logs; `line`
+        is the first one of backend.log."""
         with _disk_errors(self.path):
             make_directory(self.path)
             self._put_away()
             self._builder_fd = self._open_log(BUILDER_LOG)
             self._backend_fd = self._open_log(BACKEND_LOG)
-        self.log(f"attempt {attempt}")
+        self.log(line)
 
     def log(self, line: str) -> None:
         """Add to backend.log; every line of the text carries the time (UTC)."""
@@ -180,13 +162,18 @@ class ResultDir:
             with _disk_errors(self.path):
                 _take(artifact.path, temporary)
                 temporary.chmod(FILE_MODE)
-                sync(temporary)
                 temporary.replace(target)
+                self._unsynced.append(target)
 
     def mark_success(self) -> None:
-        """Write `success`; comes last, when everything else is on disk."""
+        """Write `success`; comes last, when everything else is on disk.
+
+        Only a success must survive a crash of the machine: all others are tried again.
+        """
         with _disk_errors(self.path):
-            sync(self.path)
+            for path in self._unsynced:
+                sync(path)
+            self._unsynced.clear()
             self._write(SUCCESS, b"done\n")
             sync(self.path)
 
@@ -221,8 +208,8 @@ class ResultDir:
         with _disk_errors(self.path):
             temporary.write_bytes(content)
             temporary.chmod(FILE_MODE)
-            sync(temporary)
             temporary.replace(target)
+        self._unsynced.append(target)
 
     def _put_away(self) -> None:
         """Keep the logs of an earlier attempt in a directory of their own, delete the rest."""
@@ -280,6 +267,5 @@ def _compress(log: Path) -> None:
     with log.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=6) as packed:
         shutil.copyfileobj(plain, packed, 1024 * 1024)
     temporary.chmod(FILE_MODE)
-    sync(temporary)
     temporary.replace(target)
     log.unlink()

@@ -10,11 +10,11 @@ from backend import layout
 from backend.action import Action
 from backend.actions.yard import Yard, disk, remove
 from backend.constants import SRPM_CHROOT
+from backend.disk import FILE_MODE, make_directory
 from backend.exceptions import ActionError
 from backend.job import component
 from backend.process import find, run
 from backend.repository import publish
-from backend.results import FILE_MODE, make_directory
 from backend.rpmfile import is_signed
 
 _PART = ".copying-"

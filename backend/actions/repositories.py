@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 from backend import layout
 from backend.action import Action
 from backend.actions.yard import Yard, disk
+from backend.disk import FILE_MODE, make_directory, sync
 from backend.exceptions import ActionError, BuildError, InfrastructureError
 from backend.repository import publish
-from backend.results import FILE_MODE, make_directory, sync
 from backend.sources import download
 
 #: Largest group file that is fetched, in bytes.

@@ -28,12 +28,13 @@ from backend.frontend import Frontend
 from backend.job import PendingTask, RpmTask
 from backend.queues import Queues, Report
 from backend.redis_server import connect
-from backend.repository import retract
+from backend.repository import Manners, retract
 
 #: Longest time that one pass may take, in seconds: its requests have limits of their own.
 PASS = 180.0
 #: Longest time that a repository may take to be published again, in seconds.
 PUBLISH = 600.0
+_MANNERS = Manners(who="the job grabber", patience=PUBLISH / 2, timeout=PUBLISH / 2)
 #: A worker that still holds a canceled task after this many seconds is killed.
 DEAF = 10.0
 
@@ -212,7 +213,13 @@ class JobGrab:
             if record is not None:
                 task = RpmTask.from_record(record)
                 beat(self.config.sleeptime + PASS + PUBLISH)
-                retract(layout.repo_path(self.config.destdir, task), task.result_dir, PUBLISH)
+                manners = Manners(
+                    who="the job grabber, canceling",
+                    say=self.events.emit,
+                    patience=PUBLISH / 2,
+                    timeout=PUBLISH / 2,
+                )
+                retract(layout.repo_path(self.config.destdir, task), task.result_dir, manners)
         except (FrontendRefused, ProtocolError):
             return  # the frontend does not know it any more: nor do its readers
         except InfrastructureError as error:

@@ -3,10 +3,11 @@
 import contextlib
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import redis
 
-from backend import constants
+from backend import constants, wake
 from backend.config import Config
 from backend.daemons import child
 from backend.daemons.board import beat
@@ -38,16 +39,16 @@ def listen(config: Config) -> socket.socket:
         ) from error
 
 
-def waker(config: Config) -> Callable[[str], None]:
+def waker(config: Config) -> Callable[[str, list[dict[str, Any]]], None]:
     """What the frontend calls after a commit: tells the job grabber to look now."""
     client = connect(config, timeout=1.0)
 
-    def wake(why: str) -> None:
+    def tell(why: str, tasks: list[dict[str, Any]]) -> None:
         # Without Redis the grabber finds it at its next regular look.
         with contextlib.suppress(redis.RedisError, OSError):
-            client.publish(constants.WAKE_CHANNEL, why)
+            client.publish(constants.WAKE_CHANNEL, wake.encode(why, tasks))
 
-    return wake
+    return tell
 
 
 def main(

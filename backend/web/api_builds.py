@@ -12,6 +12,7 @@ from backend.web.models import Build, BuildChroot, User
 from backend.web.queries import get_build, get_project, in_progress
 from backend.web.request import Ctx, CurrentUser, JsonObject
 from backend.web.shapes import build_json, chroot_json, first_failure, page
+from backend.web.writer import announce
 
 router = APIRouter(prefix="/api_3")
 
@@ -96,7 +97,7 @@ def build_cancel(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
             raise ApiError(409, f"Cannot cancel build {build_id}")
         states.cancel(session, build)
         reply = build_json(ctx, build)
-    ctx.wake("cancel")
+        announce(session, "cancel")
     return JSONResponse(reply)
 
 
@@ -120,8 +121,7 @@ def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response
         raise ApiError(400, "builds: must be a list of build ids")
     with ctx.writing() as session:
         builds = [_delete(session, user, number) for number in dict.fromkeys(numbers)]
-    for build in builds:
-        housekeeping.remove_build(ctx, build)
+    housekeeping.remove_builds(ctx, builds)
     return JSONResponse({"builds": numbers})
 
 
@@ -131,5 +131,5 @@ def build_delete(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
     with ctx.writing() as session:
         build = _delete(session, user, build_id)
         reply = build_json(ctx, build)
-    housekeeping.remove_build(ctx, build)
+    housekeeping.remove_builds(ctx, [build])
     return JSONResponse(reply)

@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
@@ -23,6 +24,7 @@ from backend.web import (
 from backend.web.models import Base
 from backend.web.render import HERE
 from backend.web.store import Context, database_url, make_engine
+from backend.web.writer import Wake
 
 _log = logging.getLogger(__name__)
 
@@ -52,26 +54,24 @@ class Door:
         await self._app(scope, receive, stamped)
 
 
-def _harmless(wake: Callable[[str], None]) -> Callable[[str], None]:
+def _harmless(wake: Wake) -> Wake:
     """A wake that fails only costs time: the grabber looks again by itself."""
 
-    def try_to_wake(reason: str) -> None:
+    def try_to_wake(why: str, tasks: list[dict[str, Any]]) -> None:
         try:
-            wake(reason)
+            wake(why, tasks)
         except Exception:  # noqa: BLE001  (whatever it is, the work is stored)
             _log.exception("cannot wake the job grabber; it will look by itself")
 
     return try_to_wake
 
 
-def create_app(
-    config: Config, *, password: str, chroots: tuple[str, ...], wake: Callable[[str], None]
-) -> FastAPI:
+def create_app(config: Config, *, password: str, chroots: tuple[str, ...], wake: Wake) -> FastAPI:
     """The whole frontend as an ASGI application.
 
     `password` is what the backend must send to `/backend/`. `chroots` can be built for.
-    `wake("new")` and `wake("cancel")` are called, from any thread, after new work or a cancel
-    is in the database.
+    `wake("new", records)` and `wake("cancel", [])` are called, from any thread, after new work
+    or a cancel is in the database; no records mean: look at everything.
     """
     engine = make_engine(database_url(config))
 
@@ -84,9 +84,7 @@ def create_app(
     app = FastAPI(
         lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.state.context = Context(
-        config=config, password=password, chroots=chroots, wake=_harmless(wake), engine=engine
-    )
+    app.state.context = Context.of(config, password, chroots, engine, _harmless(wake))
     errors.install(app)
     app.add_middleware(Door)
     for part in (backend_api, api_submit, api_builds, api_projects, results, pages):

@@ -1,39 +1,33 @@
 """The `/backend/` namespace: what the build backend polls and reports to (PROTOCOL A)."""
 
-import json
 import re
 from typing import Any
 
 from fastapi import APIRouter, Depends
 from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from backend.chroot import Chroot
-from backend.constants import Source, Status
-from backend.web import housekeeping, states
+from backend.constants import Status
+from backend.web import housekeeping, states, tasks
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, CancelRequest, Project
-from backend.web.request import Ctx, JsonObject, require_backend
-from backend.web.shapes import upload_path
+from backend.web.request import (
+    Ctx,
+    JsonObject,
+    check_backend,
+    context,
+    json_object,
+    require_backend,
+)
 from backend.web.store import Context
+from backend.web.writer import announce
 
 router = APIRouter(prefix="/backend")
 _WRITE: dict[str, Any] = {"methods": ["POST", "PUT"], "dependencies": [Depends(require_backend)]}
 _ACTIVE = tuple(int(status) for status in states.ACTIVE)
-_COMMON = (Build.id, Build.background, Build.submitter, Project.owner, Project.name)
-
-
-def _short(row: Any, chroot: str | None) -> dict[str, Any]:
-    build_id, background, submitter, owner, project = row[:5]
-    record = {
-        "task_id": f"{build_id}-{chroot}" if chroot else str(build_id),
-        "build_id": build_id,
-        "project_owner": owner,
-        "sandbox": f"{owner}/{project}--{submitter}",
-        "background": background,
-        "chroot": chroot,
-    }
-    return record | {"tags": [], "allow_user_ssh": False} if chroot else record
 
 
 @router.get("/pending-jobs")
@@ -41,21 +35,21 @@ def pending_jobs(ctx: Ctx) -> Response:
     """Every task that is not finished."""
     order = (Build.background, Build.id)
     sources = (
-        select(*_COMMON)
+        select(*tasks.COLUMNS)
         .join(Project, Build.project_id == Project.id)
         .where(Build.source_status.in_(_ACTIVE), Build.canceled.is_(False))
         .order_by(*order)
     )
     rpms = (
-        select(*_COMMON, BuildChroot.name)
+        select(*tasks.COLUMNS, BuildChroot.name)
         .join(Project, Build.project_id == Project.id)
         .join(BuildChroot, BuildChroot.build_id == Build.id)
         .where(BuildChroot.status.in_(_ACTIVE), Build.canceled.is_(False))
         .order_by(*order, BuildChroot.name)
     )
     with ctx.reading() as session:
-        records = [_short(row, None) for row in session.execute(sources)]
-        records += [_short(row, row[5]) for row in session.execute(rpms)]
+        records = [tasks.short(row, None) for row in session.execute(sources)]
+        records += [tasks.short(row[:5], row[5]) for row in session.execute(rpms)]
     return JSONResponse(records)
 
 
@@ -65,20 +59,6 @@ def pending_actions() -> Response:
     return JSONResponse([])
 
 
-def _details(build: Build) -> dict[str, Any]:
-    project = build.project
-    return {
-        "build_id": build.id,
-        "project_owner": project.owner,
-        "project_name": project.name,
-        "project_dirname": build.dirname,
-        "submitter": build.submitter,
-        "sandbox": f"{project.full_name}--{build.submitter}",
-        "background": build.background,
-        "appstream": False,
-    }
-
-
 @router.get("/get-srpm-build-task/{build_id}")
 def get_srpm_build_task(ctx: Ctx, build_id: int) -> Response:
     """The full record of a source task."""
@@ -86,41 +66,8 @@ def get_srpm_build_task(ctx: Ctx, build_id: int) -> Response:
         build = session.get(Build, build_id)
         if build is None:
             raise ApiError(404, "Specified task ID not found")
-        source = dict(build.source)
-        if build.source_type == Source.UPLOAD:
-            source["url"] = ctx.config.frontend_url + upload_path(build)
-        in_build = {Chroot.parse(chroot.name).name_release for chroot in build.chroots}
-        in_project = {Chroot.parse(name).name_release for name in build.project.chroots}
-        record = _details(build) | {
-            "task_id": str(build.id),
-            "chroot": None,
-            "package_name": build.pkg_name,
-            "repos": [],
-            "source_type": build.source_type,
-            "source_json": json.dumps(source),
-            "distributions_in_project": sorted(in_project),
-            "distributions_in_build": sorted(in_build),
-        }
+        record = tasks.source_record(ctx, build)
     return JSONResponse(record)
-
-
-def _repos(ctx: Context, build: Build, chroot: str) -> list[dict[str, Any]]:
-    project, base = build.project, ctx.config.results_url
-
-    def repo(identity: str, name: str, url: str) -> dict[str, Any]:
-        return {"id": identity, "name": name, "baseurl": url}
-
-    def own(identity: str, name: str, dirname: str) -> dict[str, Any]:
-        url = f"{base}/{project.owner}/{dirname}/{chroot}/"
-        return repo(identity, name, url) | {"priority": None, "repo_gpgcheck": False}
-
-    repos = [own("copr_base", "Copr repository", project.name)]
-    if build.dirname != project.name:
-        repos.append(own("copr_coprdir", "Copr directory", build.dirname))
-    for url in project.settings.get("additional_repos") or []:
-        identity = re.sub(r"[^A-Za-z0-9]+", "_", url).strip("_")
-        repos.append(repo(identity, f"Additional repo {identity}", url))
-    return repos
 
 
 @router.get("/get-build-task/{task_id}")
@@ -134,74 +81,98 @@ def get_build_task(ctx: Ctx, task_id: str) -> Response:
             raise ApiError(404, "Specified task ID not found")
         if chroot not in build.project.chroots:
             return JSONResponse(None)
-        record = _details(build) | {
-            "task_id": task_id,
-            "chroot": chroot,
-            "tags": [],
-            "allow_user_ssh": False,
-            "ssh_public_keys": None,
-            "git_repo": None,
-            "git_hash": None,
-            "srpm_url": build.srpm_url,
-            "package_name": build.pkg_name,
-            "package_version": build.pkg_version,
-            "timeout": build.timeout,
-            "memory_reqs": 2048,
-            "enable_net": build.enable_net,
-            "isolation": build.isolation,
-            "buildroot_pkgs": [],
-            "with_opts": [],
-            "without_opts": [],
-            "repos": _repos(ctx, build, chroot),
-            "uses_devel_repo": False,
-            "fedora_review": False,
-            "repo_priority": None,
-            "storage": 0,
-        }
+        record = tasks.rpm_record(ctx, build, chroot)
     return JSONResponse(record)
 
 
-@router.api_route("/starting_build", **_WRITE)
-def starting_build(ctx: Ctx, body: JsonObject) -> Response:
-    """May the backend start this task?"""
+async def starting_build(request: Request) -> Response:
+    """May the backend start this task?
+
+    With `want_task` (our own extension) the answer holds the task's record, and the task is
+    running: one request in place of three.
+    """
+    ctx = context(request)
+    check_backend(request, ctx)
+    body = await json_object(request)
     build_id = _identity(body, "build_id")
     _check_status(body)
-    with ctx.writing() as session:
+    want_task = body.get("want_task") is True
+
+    def start(session: Session) -> dict[str, Any]:
         build = session.get(Build, build_id)
-        can_start = build is not None and not build.canceled
-        if build is not None and can_start:
-            states.apply(session, build, body | {"status": int(Status.STARTING)})
-    return JSONResponse({"can_start": can_start})
+        if build is None or build.canceled:
+            return {"can_start": False}
+        if want_task:
+            return _start_running(session, ctx, build, body)
+        states.apply(session, build, body | {"status": int(Status.STARTING)})
+        return {"can_start": True}
+
+    return JSONResponse(await ctx.write(start))
 
 
-@router.api_route("/update", **_WRITE)
-def update(ctx: Ctx, body: JsonObject) -> Response:
+def _start_running(
+    session: Session, ctx: Context, build: Build, body: dict[str, Any]
+) -> dict[str, Any]:
+    task_id = str(body.get("task_id"))
+    if task_id == str(build.id):
+        record = tasks.source_record(ctx, build)
+        where = f"{build.id:08d}"
+    else:
+        chroot = states.task_chroot(build, task_id)
+        if chroot is None or not build.pkg_name:
+            return {"can_start": False}
+        if chroot.name not in build.project.chroots:
+            states.drop(chroot)
+            return {"can_start": False}
+        record = tasks.rpm_record(ctx, build, chroot.name)
+        where = f"{build.id:08d}-{build.pkg_name}"
+    for status in (Status.STARTING, Status.RUNNING):
+        states.apply(session, build, body | {"status": int(status), "result_dir": where})
+    return {"can_start": True, "task": record}
+
+
+async def update(request: Request) -> Response:
     """Take over what the backend reports about builds."""
+    ctx = context(request)
+    check_backend(request, ctx)
+    body = await json_object(request)
     reply: dict[str, list[int]] = {}
-    new_work = False
     if "builds" in body:
         builds = {_identity(build, "id"): build for build in _objects(body, "builds")}
         for build in builds.values():
             _check_status(build)
-        known, uploads = [], []
-        with ctx.writing() as session:
-            for number, record in builds.items():
-                row = session.get(Build, number)
-                if row is not None:
-                    known.append(number)
-                    new_work |= states.apply(session, row, record)
-                    if states.upload_is_done(row):
-                        uploads.append(row)
-        for row in uploads:
-            housekeeping.forget_upload(ctx, row)
-        reply["updated_builds_ids"] = known
+        known, uploads = await ctx.write(lambda session: _take_over(session, builds))
+        if uploads:
+            await run_in_threadpool(_forget_uploads, ctx, uploads)
+        reply["updated_builds_ids"] = [number for number in builds if number in known]
         reply["non_existing_builds_ids"] = [number for number in builds if number not in known]
     if "actions" in body:
         actions = [_identity(action, "id") for action in _objects(body, "actions")]
         reply |= {"updated_actions_ids": [], "non_existing_actions_ids": actions}
-    if new_work:
-        ctx.wake("new")
     return JSONResponse(reply)
+
+
+def _take_over(session: Session, builds: dict[int, dict[str, Any]]) -> tuple[set[int], list[Build]]:
+    """Ids of the builds that exist, and those whose upload is not needed any more."""
+    rows = list(session.scalars(select(Build).where(Build.id.in_(builds))))
+    uploads = []
+    for row in rows:
+        if states.apply(session, row, builds[row.id]):
+            pending = sorted(c.name for c in row.chroots if c.status == Status.PENDING)
+            announce(session, "new", [tasks.short_of(row, name) for name in pending])
+        if states.upload_is_done(row):
+            uploads.append(row)
+    return {row.id for row in rows}, uploads
+
+
+def _forget_uploads(ctx: Context, builds: list[Build]) -> None:
+    for build in builds:
+        housekeeping.forget_upload(ctx, build)
+
+
+for _path, _endpoint in (("/starting_build", starting_build), ("/update", update)):
+    # Plain routes: the backend calls these for every task, and needs none of FastAPI's checks.
+    router.add_route(f"/backend{_path}", _endpoint, methods=["POST", "PUT"])
 
 
 @router.api_route("/reschedule_build_chroot", **_WRITE)
@@ -213,9 +184,9 @@ def reschedule_build_chroot(ctx: Ctx, body: JsonObject) -> Response:
         if build is None:
             return JSONResponse({"result": "noop", "msg": f"Build {build_id} wasn't found"})
         problem = states.reschedule(build, str(body.get("task_id")))
-    if problem:
-        return JSONResponse({"result": "noop", "msg": problem})
-    ctx.wake("new")
+        if problem:
+            return JSONResponse({"result": "noop", "msg": problem})
+        announce(session, "new")
     return JSONResponse({"result": "done"})
 
 

@@ -2,14 +2,17 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.config import Config
-from backend.constants import Source, Status
+from backend.constants import Source
+from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
+from backend.repository import Manners, publish
 from backend.web.models import Build, Project
 from backend.web.states import upload_is_done
 from backend.web.store import Context
@@ -64,21 +67,36 @@ def remove_project(ctx: Context, project: Project) -> None:
             _remove(entry)
 
 
-def remove_build(ctx: Context, build: Build) -> None:
-    """Remove a build's results.
+def remove_builds(ctx: Context, builds: Sequence[Build]) -> None:
+    """Remove the results of builds: first from their repositories' metadata, then from disk.
 
-    RPMs that the repository's metadata still lists must stay readable: such a directory only
-    loses its mark of success, so that the next publishing drops it from the repository.
+    Where publishing fails the files stay, without their mark of success: the next publishing
+    drops them from the repository.
     """
-    forget_upload(ctx, build)
-    project = ctx.config.destdir / build.project.owner / build.dirname
-    if build.result_dir:
-        _remove(project / "srpm-builds" / Path(build.result_dir).name)
-    for chroot in build.chroots:
-        if not chroot.result_dir:
-            continue
-        directory = project / chroot.name / Path(chroot.result_dir).name
-        if chroot.status == Status.SUCCEEDED and not directory.is_symlink():
-            (directory / SUCCESS).unlink(missing_ok=True)
-        else:
-            _remove(directory)
+    listed: dict[Path, list[Path]] = {}
+    for build in builds:
+        forget_upload(ctx, build)
+        project = ctx.config.destdir / build.project.owner / build.dirname
+        if build.result_dir:
+            _remove(project / "srpm-builds" / Path(build.result_dir).name)
+        for chroot in build.chroots:
+            if not chroot.result_dir:
+                continue
+            directory = project / chroot.name / Path(chroot.result_dir).name
+            if (directory / SUCCESS).exists() and not directory.is_symlink():
+                listed.setdefault(directory.parent, []).append(directory)
+            else:
+                _remove(directory)
+    for repo, directories in listed.items():
+        _withdraw(repo, directories)
+
+
+def _withdraw(repo: Path, directories: list[Path]) -> None:
+    manners = Manners(who="the frontend, deleting builds", say=_log.warning)
+    try:
+        publish(repo, without=[path.name for path in directories], manners=manners)
+    except InfrastructureError as error:
+        _log.error("the results of deleted builds stay for now: %s", error)
+        return
+    for path in directories:
+        _remove(path)

@@ -17,15 +17,21 @@ from backend.web.store import Context, hash_token
 MAX_BODY = 64 * 1024**2
 
 
+def context(request: Request) -> Context:
+    """The application's context."""
+    found: Context = request.app.state.context
+    return found
+
+
 async def _context(request: Request) -> Context:
-    context: Context = request.app.state.context
-    return context
+    return context(request)
 
 
 Ctx = Annotated[Context, Depends(_context)]
 
 
-async def _json_body(request: Request) -> Any:
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body, which must be a JSON object."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(415, "Send the body as Content-Type: application/json")
@@ -35,18 +41,15 @@ async def _json_body(request: Request) -> Any:
         if len(data) > MAX_BODY:
             raise ApiError(413, f"The body is larger than {MAX_BODY} bytes")
     try:
-        return json.loads(bytes(data))
+        body = json.loads(bytes(data))
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"The body is no JSON: {str(error)[:200]}") from error
-
-
-async def _json_object(body: Annotated[Any, Depends(_json_body)]) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ApiError(400, "The body must be a JSON object")
     return body
 
 
-JsonObject = Annotated[dict[str, Any], Depends(_json_object)]
+JsonObject = Annotated[dict[str, Any], Depends(json_object)]
 
 
 def credentials(request: Request) -> tuple[str, str]:
@@ -61,18 +64,23 @@ def credentials(request: Request) -> tuple[str, str]:
     return name, password
 
 
-async def require_backend(request: Request, ctx: Ctx) -> None:
+def check_backend(request: Request, ctx: Context) -> None:
     """Only the backend may go on; its user name does not matter."""
     given = credentials(request)[1].encode()
     if not ctx.password or not hmac.compare_digest(given, ctx.password.encode()):
         raise ApiError(401, "You have to provide the correct password")
 
 
-def authenticate(request: Request, ctx: Context) -> User:
+async def require_backend(request: Request, ctx: Ctx) -> None:
+    """The same, for FastAPI."""
+    check_backend(request, ctx)
+
+
+async def current_user(request: Request, ctx: Ctx) -> User:
     """The user whose API token came with the request, or the 401 that clients know."""
     login, token = credentials(request)
-    with ctx.reading() as session:
-        user = session.scalar(select(User).where(User.login == login))
+    query = select(User).where(User.login == login)
+    user = await ctx.read(lambda session: session.scalar(query))
     right = hmac.compare_digest(hash_token(token), user.token_hash if user else hash_token(""))
     if user is None or not right:
         raise ApiError(
@@ -83,8 +91,4 @@ def authenticate(request: Request, ctx: Context) -> User:
     return user
 
 
-def _current_user(request: Request, ctx: Ctx) -> User:
-    return authenticate(request, ctx)
-
-
-CurrentUser = Annotated[User, Depends(_current_user)]
+CurrentUser = Annotated[User, Depends(current_user)]

@@ -12,6 +12,7 @@ import uvicorn
 
 from backend.config import Config
 from backend.web.app import create_app
+from backend.web.writer import Wake
 
 #: The server looks around this often, in seconds; uvicorn's own ten times a second cost more
 #: than anything else in an idle farm.
@@ -64,7 +65,7 @@ def serve(
     *,
     password: str,
     chroots: tuple[str, ...],
-    wake: Callable[[str], None],
+    wake: Wake,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer on the listening socket until SIGTERM or SIGINT; then end within a second.

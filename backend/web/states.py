@@ -78,11 +78,24 @@ def acknowledge(session: Session, task_id: str) -> Build | None:
         if build.source_status not in FINISHED:
             build.source_status = Status.CANCELED
         return build
-    for chroot in build.chroots:
-        if task_id == f"{build.id}-{chroot.name}" and chroot.status not in FINISHED:
-            chroot.status = Status.CANCELED
-            chroot.ended_on = now()
+    chroot = task_chroot(build, task_id)
+    if chroot and chroot.status not in FINISHED:
+        chroot.status = Status.CANCELED
+        chroot.ended_on = now()
     return build
+
+
+def task_chroot(build: Build, task_id: str) -> BuildChroot | None:
+    """The chroot that an RPM task of the build is for."""
+    return next((c for c in build.chroots if task_id == f"{build.id}-{c.name}"), None)
+
+
+def drop(chroot: BuildChroot) -> None:
+    """End a task that the project does not want any more."""
+    if chroot.status not in FINISHED:
+        chroot.status = int(Status.FAILED)
+        chroot.failure = "the project does not build for this chroot any more"
+        chroot.ended_on = now()
 
 
 def reschedule(build: Build, task_id: str) -> str:
@@ -92,13 +105,13 @@ def reschedule(build: Build, task_id: str) -> str:
             return f"build {build.id} is not in starting or running state"
         build.source_status, build.result_dir, build.started_on = Status.PENDING, None, None
         return ""
-    for chroot in build.chroots:
-        if task_id == f"{build.id}-{chroot.name}":
-            if chroot.status not in (Status.STARTING, Status.RUNNING):
-                return f"build {task_id} is not in starting or running state"
-            chroot.status, chroot.result_dir = Status.PENDING, None
-            return ""
-    return f"build {build.id} has no task {task_id}"
+    chroot = task_chroot(build, task_id)
+    if chroot is None:
+        return f"build {build.id} has no task {task_id}"
+    if chroot.status not in (Status.STARTING, Status.RUNNING):
+        return f"build {task_id} is not in starting or running state"
+    chroot.status, chroot.result_dir = Status.PENDING, None
+    return ""
 
 
 def apply(session: Session, build: Build, update: Mapping[str, Any]) -> bool:

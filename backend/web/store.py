@@ -4,12 +4,16 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from backend.config import Config
+from backend.web.writer import Wake, Writer
+
+T = TypeVar("T")
 
 #: Milliseconds that a writer waits for another one.
 BUSY_TIMEOUT = 30_000
@@ -45,15 +49,29 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def in_process(engine: Engine) -> bool:
+    """True for a database without a server, whose statements cost no waiting."""
+    return engine.dialect.name == "sqlite"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What every request handler needs."""
+    """What every request handler needs. In threads use `reading` and `writing`, on the event
+    loop `read` and `write`."""
 
     config: Config
     password: str = field(repr=False)
     chroots: tuple[str, ...]
-    wake: Callable[[str], None]
     engine: Engine
+    writer: Writer
+
+    @classmethod
+    def of(
+        cls, config: Config, password: str, chroots: tuple[str, ...], engine: Engine, wake: Wake
+    ) -> "Context":
+        """A context with a writer of its own."""
+        writer = Writer(engine, wake, inline=in_process(engine))
+        return cls(config=config, password=password, chroots=chroots, engine=engine, writer=writer)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
@@ -61,9 +79,19 @@ class Context:
         with Session(self.engine) as session:
             yield session
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Session]:
-        """A transaction that holds SQLite's write lock from its start; commits at the end."""
-        engine = self.engine.execution_options(copr_write=True)
-        with Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
+    def writing(self) -> contextlib.AbstractContextManager[Session]:
+        """A transaction that holds the right to write from its start; commits at the end."""
+        return self.writer.transaction()
+
+    async def read(self, body: Callable[[Session], T]) -> T:
+        """Result of a short `body` over one consistent view of the database."""
+
+        def work() -> T:
+            with self.reading() as session:
+                return body(session)
+
+        return work() if in_process(self.engine) else await run_in_threadpool(work)
+
+    async def write(self, body: Callable[[Session], T]) -> T:
+        """Result of a short `body`, once its changes are committed; see `Writer.write`."""
+        return await self.writer.write(body)

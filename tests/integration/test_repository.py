@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from backend import repository
-from backend.exceptions import InfrastructureError
-from backend.repository import publish, retract
+from backend.exceptions import InfrastructureError, Stopped
+from backend.locks import exclusive
+from backend.repository import Manners, publish, retract
 from tests.integration.repositories import add, build_packages, hidden, listed, primary, references
 
 pytestmark = [pytest.mark.createrepo, pytest.mark.rpmbuild]
@@ -122,8 +123,12 @@ def test_an_unreadable_package_does_not_hide_the_others(
 ) -> None:
     add(tmp_path, "00000001-hello", packages["hello"])
     (add(tmp_path, "00000002-bad", []) / "bad-1-1.noarch.rpm").write_bytes(b"no rpm")
-    publish(tmp_path)
+    said: list[str] = []
+    publish(tmp_path, manners=Manners(say=said.append))
     assert len(listed(tmp_path)) == 2
+    assert len(said) == 1
+    assert "left packages out" in said[0]
+    assert "bad-1-1.noarch.rpm" in said[0]
 
 
 def test_a_failure_names_the_last_line_and_keeps_the_old_state(
@@ -142,7 +147,7 @@ def test_a_failure_names_the_last_line_and_keeps_the_old_state(
         publish(repo)
     endless = fake_createrepo(tmp_path, monkeypatch, "exec sleep 60")
     with endless, pytest.raises(InfrastructureError, match="did not end within"):
-        publish(repo, timeout=0.2)
+        publish(repo, manners=Manners(timeout=0.2))
     assert (repo / "repodata/repomd.xml").read_bytes() == before
     assert hidden(repo) == []
 
@@ -171,6 +176,49 @@ def test_unchanged_packages_are_not_read_again(
     add(tmp_path, "00000002-world", packages["world"])
     publish(tmp_path)
     assert len(listed(tmp_path)) == 4
+
+
+def test_a_build_is_marked_and_checked_when_nobody_else_can_publish(
+    tmp_path: Path, packages: dict[str, list[Path]]
+) -> None:
+    path = add(tmp_path, "00000001-hello", packages["hello"], success=False)
+
+    def mark() -> None:
+        with pytest.raises(TimeoutError), exclusive(tmp_path / ".repo.lock", limit=0):
+            pytest.fail("somebody else can publish")
+        (path / "success").write_text("done\n")
+
+    def fence() -> None:
+        raise Stopped("a newer start has taken over")
+
+    with pytest.raises(Stopped):
+        publish(tmp_path, mark=mark, manners=Manners(check=fence))
+    assert not (path / "success").exists()
+    assert not (tmp_path / "repodata").exists()
+    publish(tmp_path, mark=mark)
+    assert len(listed(tmp_path)) == 2
+
+
+def test_what_goes_is_unlisted_before(tmp_path: Path, packages: dict[str, list[Path]]) -> None:
+    add(tmp_path, "00000001-hello", packages["hello"])
+    gone = add(tmp_path, "00000002-world", packages["world"])
+    publish(tmp_path, without=[gone.name])
+    assert len(listed(tmp_path)) == 2
+    publish(tmp_path)
+    assert len(listed(tmp_path)) == 2, "it comes back"
+
+
+def test_who_waits_for_another_publisher_says_so_and_gives_up(
+    tmp_path: Path, packages: dict[str, list[Path]]
+) -> None:
+    add(tmp_path, "00000001-hello", packages["hello"])
+    said: list[str] = []
+    with (
+        exclusive(tmp_path / ".repo.lock", who="build 7-x"),
+        pytest.raises(InfrastructureError, match="build 7-x"),
+    ):
+        publish(tmp_path, manners=Manners(say=said.append, patience=0.1))
+    assert said == [f"waiting for build 7-x, who publishes {tmp_path}"]
 
 
 @pytest.mark.dnf

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.coprcli
 
 
 def run_server(config: Config, sock: socket.socket, wakes: Path) -> None:
-    def wake(reason: str) -> None:
+    def wake(reason: str, _tasks: object) -> None:
         with wakes.open("a") as file:
             file.write(f"{reason}\n")
 

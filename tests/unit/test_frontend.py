@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ class Server(ThreadingHTTPServer):
     body = b"[]"
     version = "9"
     seen: list[tuple[str, str, str, bytes]]
+    peers: list[Any]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -34,6 +36,7 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         seen = (self.command, self.path, self.headers.get("Authorization", ""))
         self.server.seen.append((*seen, self.rfile.read(length)))
+        self.server.peers.append(self.client_address)
         self.send_response(self.server.status)
         if self.server.version:
             self.send_header("Copr-FE-BE-API-Version", self.server.version)
@@ -47,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as server:
-        server.seen = []
+        server.seen, server.peers = [], []
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -64,7 +67,7 @@ def frontend(server: Server) -> Iterator[Frontend]:
 
 def test_posts_carry_the_password_and_json(server: Server, frontend: Frontend) -> None:
     server.body = b'{"can_start": true}'
-    assert frontend.starting({"build_id": 1})
+    assert frontend.starting({"build_id": 1}).granted
     method, path, auth, body = server.seen[0]
     assert (method, path) == ("POST", "/backend/starting_build/")
     assert auth == "Basic dXNlcjpwdw=="
@@ -99,6 +102,48 @@ def test_bad_answers_are_one_clear_error(
     server.status, server.version, server.body = status, version, body
     with pytest.raises(error, match=words):
         frontend.pending()
+
+
+@pytest.mark.parametrize(("protocol", "connections"), [("HTTP/1.1", 1), ("HTTP/1.0", 3)])
+def test_one_connection_serves_all_calls(
+    server: Server, frontend: Frontend, monkeypatch: pytest.MonkeyPatch, protocol: str,
+    connections: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Handler, "protocol_version", protocol)
+    for _ in range(3):
+        assert frontend.cancel_requests() == []
+    assert len(set(server.peers)) == connections
+
+
+def test_a_connection_that_the_frontend_closed_meanwhile_costs_nothing(
+    server: Server, frontend: Frontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Handler, "protocol_version", "HTTP/1.1")
+    monkeypatch.setattr(Handler, "timeout", 0.05)
+    assert frontend.cancel_requests() == []
+    kept = frontend._connection
+    assert kept
+    assert kept.sock
+    assert select.select([kept.sock], [], [], 10)[0]
+    assert frontend.cancel_requests() == []
+
+
+def test_an_answer_that_never_ends_is_given_up(
+    server: Server, frontend: Frontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.frontend.MAX_ANSWER", 1000)
+    server.body = b"x" * 10**6
+    with pytest.raises(FrontendError, match="longer than 1000"):
+        frontend.pending()
+    server.body = b"[]"
+    assert frontend.cancel_requests() == []
+
+
+def test_a_start_may_bring_the_task(server: Server, frontend: Frontend) -> None:
+    server.body = b'{"can_start": true, "task": {"task_id": "1"}}'
+    assert frontend.starting({"want_task": True}).task == {"task_id": "1"}
+    server.body = b'{"can_start": true}'
+    assert frontend.starting({"want_task": True}).task is None
 
 
 def test_nobody_there() -> None:

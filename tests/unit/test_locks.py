@@ -1,5 +1,6 @@
 """Locks against real processes: they hold, they name their holder, they die with it."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -184,7 +185,7 @@ def test_a_section_waits_for_its_holder_and_follows_at_his_death(tmp_path: Path)
             stdout=subprocess.PIPE,
             cwd=ROOT,
         ) as second:
-            wait_until(lambda: _waits_for_lock(second.pid), 20, "the second one waits")
+            wait_until(lambda: _has_open(second.pid, path), 20, "the second one waits")
             first.send_signal(signal.SIGKILL)
             assert second.wait(10) == 0
             assert second.stdout
@@ -192,10 +193,35 @@ def test_a_section_waits_for_its_holder_and_follows_at_his_death(tmp_path: Path)
         first.wait(10)
 
 
-def _waits_for_lock(pid: int) -> bool:
-    """A blocked request has `->` in /proc/locks."""
-    lines = Path("/proc/locks").read_text().splitlines()
-    return any("->" in line and str(pid) in line.split() for line in lines)
+def _has_open(pid: int, path: Path) -> bool:
+    """It tries for the lock again and again, so nothing but its descriptor shows."""
+    with contextlib.suppress(OSError):
+        return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def test_who_waits_says_for_whom_and_not_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    heard: list[str] = []
+    with (
+        exclusive(path, who="build 7"),
+        pytest.raises(TimeoutError, match=r"build 7 .* 0\.05 s"),
+        exclusive(path, limit=0.05, waiting=heard.append),
+    ):
+        pytest.fail("two at once")
+    assert heard[0] == "build 7"
+    assert set(heard[1:]) == {""}
+    with exclusive(path, limit=0, waiting=heard.append):
+        pass
+
+
+def test_a_wait_ends_when_the_waiting_one_wants(tmp_path: Path) -> None:
+    def canceled(_holder: str) -> None:
+        raise ZeroDivisionError
+
+    path = tmp_path / "lock"
+    with exclusive(path), pytest.raises(ZeroDivisionError), exclusive(path, waiting=canceled):
+        pass
 
 
 def test_a_section_is_left_when_its_body_fails(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The conveyor, on fakeredis."""
 
 import os
+import time
 
 import fakeredis
 import pytest
@@ -165,3 +166,42 @@ def test_a_superseded_worker_reports_nothing(queues: Queues) -> None:
     assert not queues.current(claim)
     assert not queues.finish(claim, {"task_id": "1"})
     assert queues.outbox() == []
+
+
+def test_a_worker_whose_claim_was_taken_away_is_not_current_any_more(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    claim = queues.claim(0, "w", 1)
+    assert claim
+    assert queues.standing(claim) == (True, False)
+    queues.request_cancel("1")
+    assert queues.standing(claim) == (True, True)
+    queues.give_back("w", 0)  # nobody has started it again yet
+    assert not queues.current(claim)
+    assert not queues.finish(claim, {"task_id": "1", "status": 1})
+    assert queues.outbox() == []
+
+
+def test_nothing_is_known_of_a_task_that_ended_without_a_report(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    claim = queues.claim(0, "w", 1)
+    assert claim
+    queues.count_death("1")
+    queues.request_cancel("1")
+    assert queues.finish(claim, None)
+    assert queues.client.keys("copr-be:*") == ["copr-be:worker:w"]
+    queues.count_death("2")
+    queues.request_cancel("2")
+    queues.forget("2")
+    assert queues.client.keys("copr-be:*") == ["copr-be:worker:w"]
+
+
+def test_a_worker_says_what_it_has_and_since_when(queues: Queues) -> None:
+    queues.enqueue(0, "1")
+    before = time.time()
+    claim = queues.claim(0, "w", 1)
+    assert claim
+    held = queues.client.hgetall("copr-be:worker:w")
+    assert held["task"] == "1"
+    assert before - 0.001 <= float(held["since"]) <= time.time() + 0.001
+    queues.finish(claim, None)
+    assert queues.client.hgetall("copr-be:worker:w") == {"task": "", "since": ""}

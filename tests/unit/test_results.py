@@ -27,7 +27,7 @@ def strict_umask() -> Iterator[None]:
 
 def opened(path: Path, attempt: int = 1) -> ResultDir:
     result = ResultDir(path)
-    result.open(attempt)
+    result.open(f"attempt {attempt}")
     return result
 
 
@@ -109,7 +109,7 @@ def test_a_success_goes_first_when_files_are_put_away(
 
     monkeypatch.setattr(Path, "replace", broken)
     with pytest.raises(InfrastructureError, match="Input/output error"):
-        result.open(2)
+        result.open("attempt 2")
     assert "success" not in names(tmp_path / "r")
 
 

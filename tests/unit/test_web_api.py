@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend.exceptions import CoprBackendError
+from backend.exceptions import CoprBackendError, InfrastructureError
+from backend.web import housekeeping
 from backend.web.setup import first_start
 from tests.unit.test_web_lab import CHROOTS, SRPM, Lab, make_config, running_lab, token_of
 
@@ -250,6 +251,33 @@ def test_delete_builds(lab: Lab) -> None:
     assert not results.exists()
     refused(lab.client.get(f"/api_3/build/{build}"), 404, "Build 1 does not exist.")
     assert lab.submit() == 3
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_succeeded_build_is_unlisted_before_its_files_go(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    lab.project()
+    repo = lab.config.destdir / f"admin/hello/{FEDORA}"
+    seen: list[object] = []
+    for build in (lab.submit(chroots=[FEDORA]), lab.submit(chroots=[FEDORA])):
+        lab.source_done(build)
+        lab.report(build, FEDORA, status=1)
+        (repo / f"{build:08d}-hello").mkdir(parents=True)
+        (repo / f"{build:08d}-hello/success").touch()
+
+    def publish(where: Path, without: list[str], **_: object) -> None:
+        seen.append((where, [(where / name).exists() for name in without]))
+        if broken:
+            raise InfrastructureError("no space")
+
+    monkeypatch.setattr(housekeeping, "publish", publish)
+    assert lab.api("DELETE", "/build/delete/list", {"builds": [1, 2]}).status_code == 200
+    assert seen == [(repo, [True, True])], "one publish for both, while the files are there"
+    assert [path.is_dir() for path in (repo / "00000001-hello", repo / "00000002-hello")] == [
+        broken,
+        broken,
+    ]
 
 
 def test_delete_project(lab: Lab, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.web.app import _harmless
+from tests.conftest import wait_until
 from tests.unit.test_web_lab import CHROOTS, PASSWORD, Lab, running_lab
 
 FEDORA, DEBIAN = CHROOTS
@@ -20,7 +21,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 def test_a_build_from_submit_to_success(lab: Lab) -> None:
     build = lab.submit()
-    assert lab.wakes == ["new"]
+    wait_until(lambda: lab.wakes == ["new 1"])
     assert lab.back("pending-jobs") == [
         {
             "task_id": "1",
@@ -41,7 +42,7 @@ def test_a_build_from_submit_to_success(lab: Lab) -> None:
     lab.report(build, status=3)
     assert lab.state(build) == "running"
     lab.source_done(build)
-    assert lab.wakes == ["new", "new"]
+    wait_until(lambda: lab.wakes == ["new 1", f"new 1-{DEBIAN} 1-{FEDORA}"])
     assert lab.tasks() == [f"1-{DEBIAN}", f"1-{FEDORA}"]
     assert lab.state(build) == "pending"
     record = lab.back(f"get-build-task/1-{FEDORA}")
@@ -119,7 +120,7 @@ def test_cancel_is_seen_at_once_and_asked_for_until_acknowledged(lab: Lab) -> No
     lab.source_done(build)
     lab.report(build, FEDORA, status=3)
     assert lab.api("PUT", f"/build/cancel/{build}").json()["state"] == "canceled"
-    assert lab.wakes[-1] == "cancel"
+    wait_until(lambda: lab.wakes[-1] == "cancel")
     assert lab.tasks() == []
     assert lab.back("build-tasks/cancel-requests") == ["1", f"1-{FEDORA}"]
     start = {"build_id": 1, "task_id": f"1-{FEDORA}", "chroot": FEDORA, "status": 6}
@@ -211,8 +212,60 @@ def test_background_builds_come_last(lab: Lab) -> None:
 
 
 def test_a_failing_wake_is_harmless(caplog: pytest.LogCaptureFixture) -> None:
-    def broken(reason: str) -> None:
-        raise ConnectionError(reason)
+    def broken(why: str, _tasks: object) -> None:
+        raise ConnectionError(why)
 
-    _harmless(broken)("new")
+    _harmless(broken)("new", [])
     assert "cannot wake" in caplog.text
+
+
+def start(lab: Lab, task: str, **more: object) -> dict[str, object]:
+    build, _, chroot = task.partition("-")
+    body = {"build_id": int(build), "task_id": task, "chroot": chroot or "srpm-builds"}
+    reply = lab.back("starting_build", body | {"status": 6, "started_on": 111.5} | more)
+    assert isinstance(reply, dict)
+    return reply
+
+
+def test_a_start_that_wants_the_task_gets_it_and_it_runs(lab: Lab) -> None:
+    build = lab.submit(chroots=[FEDORA])
+    record = lab.back("get-srpm-build-task/1")
+    assert start(lab, "1", want_task=True) == {"can_start": True, "task": record}
+    assert lab.state(build) == "running"
+    lab.source_done(build)
+    record = lab.back(f"get-build-task/1-{FEDORA}")
+    assert start(lab, f"1-{FEDORA}", want_task=True) == {"can_start": True, "task": record}
+    item = lab.client.get(f"/api_3/build-chroot/list?build_id={build}").json()["items"][0]
+    assert (item["state"], item["started_on"]) == ("running", 111)
+    assert item["result_url"].endswith("/00000001-hello/")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_canceled_or_unknown_task_does_not_start(lab: Lab, wanted: bool) -> None:
+    build = lab.submit(chroots=[FEDORA])
+    assert start(lab, "99", want_task=wanted) == {"can_start": False}
+    lab.api("PUT", f"/build/cancel/{build}")
+    assert start(lab, "1", want_task=wanted) == {"can_start": False}
+    assert lab.state(build) == "canceled"
+
+
+def test_a_task_of_a_dropped_chroot_ends_at_its_start(lab: Lab) -> None:
+    build = lab.submit(chroots=[FEDORA])
+    assert start(lab, f"1-{FEDORA}", want_task=True) == {"can_start": False}  # no package yet
+    lab.source_done(build)
+    assert start(lab, f"1-{DEBIAN}", want_task=True) == {"can_start": False}
+    lab.api("PUT", "/project/edit/admin/hello", {"chroots": [DEBIAN]})
+    assert start(lab, f"1-{FEDORA}", want_task=True) == {"can_start": False}
+    assert lab.chroot_states(build) == {FEDORA: "failed"}
+    assert lab.tasks() == []
+
+
+def test_one_update_takes_many_builds(lab: Lab) -> None:
+    builds = [lab.submit(chroots=[FEDORA]) for _ in range(3)]
+    record = {"status": 1, "pkg_name": "hello", "srpm_url": "http://x/a.src.rpm"}
+    reports = [record | {"id": build, "task_id": str(build)} for build in [*builds, 99]]
+    reply = lab.back("update", {"builds": reports})
+    assert reply == {"updated_builds_ids": builds, "non_existing_builds_ids": [99]}
+    tasks = [f"{build}-{FEDORA}" for build in builds]
+    assert lab.tasks() == tasks
+    wait_until(lambda: " ".join(["new", *tasks]) in lab.wakes)

@@ -132,7 +132,11 @@ def running_lab(root: Path, **overrides: str) -> Iterator[Lab]:
     config = make_config(root, **overrides)
     first_start(config)
     wakes: list[str] = []
-    app = create_app(config, password=PASSWORD, chroots=CHROOTS, wake=wakes.append)
+
+    def wake(why: str, tasks: list[dict[str, Any]]) -> None:
+        wakes.append(" ".join([why, *(task["task_id"] for task in tasks)]))
+
+    app = create_app(config, password=PASSWORD, chroots=CHROOTS, wake=wake)
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())

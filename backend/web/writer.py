@@ -1,0 +1,160 @@
+"""One writer for all requests: what arrives while a commit is on its way shares the next one.
+
+A commit waits for the disk; that wait is paid once for a group of requests instead of once for
+each. Nobody is answered before the commit that holds his changes.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+T = TypeVar("T")
+#: Wakes the job grabber: why, and the new tasks as records of `pending-jobs/`.
+Wake = Callable[[str, list[dict[str, Any]]], None]
+#: Most requests that share a commit: what the last of them waits for is bounded.
+GROUP = 64
+_NEWS = "news"
+
+
+def announce(session: Session, why: str, tasks: list[dict[str, Any]] | None = None) -> None:
+    """Have the job grabber woken once the transaction of `session` is committed."""
+    session.info.setdefault(_NEWS, []).append((why, tasks or []))
+
+
+@dataclass(eq=False)
+class _Write:
+    body: Callable[[Session], Any]
+    future: "asyncio.Future[Any]"
+    result: Any = None
+    error: Exception | None = None
+
+    def settle(self) -> None:
+        if self.future.done():  # nobody waits any more
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Writer:
+    """Owns the right to write: `transaction` for threads, `write` for the event loop.
+
+    With `inline` the changes are made on the event loop, and only the commit leaves it: right
+    for a database in this process (SQLite), where a statement takes microseconds and another
+    thread would have to fight for the interpreter. Else all of it happens in a thread.
+    """
+
+    def __init__(self, engine: Engine, wake: Wake, *, inline: bool) -> None:
+        self._engine = engine.execution_options(copr_write=True)
+        self._wake = wake
+        self._inline = inline
+        self._turn = threading.Lock()
+        self._waiting: deque[_Write] = deque()
+        self._runner: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A transaction of one's own, in a thread; commits at the end, then wakes."""
+        with self._turn, Session(self._engine, expire_on_commit=False) as session:
+            try:
+                with session.begin():
+                    yield session
+            except SQLAlchemyError:
+                session.invalidate()
+                raise
+            self._tell(session)
+
+    async def write(self, body: Callable[[Session], T]) -> T:
+        """Run `body` in a savepoint, and return its result after the commit.
+
+        What it raises is raised here, and undoes only its own changes. It must be quick: all
+        requests wait for it.
+        """
+        loop = asyncio.get_running_loop()
+        entry = _Write(body, loop.create_future())
+        self._waiting.append(entry)
+        if self._runner is None or self._runner.done():
+            self._runner = loop.create_task(self._run())
+        result: T = await entry.future
+        return result
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            if not self._turn.acquire(blocking=False):
+                await loop.run_in_executor(None, self._turn.acquire)
+            group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+            try:
+                await self._perform(loop, group)
+            finally:
+                self._turn.release()
+
+    async def _perform(self, loop: asyncio.AbstractEventLoop, group: list[_Write]) -> None:
+        session = Session(expire_on_commit=False, join_transaction_mode="create_savepoint")
+
+        def all_of_it() -> None:
+            with self._connection() as connection:
+                _bodies(connection, session, group)
+                connection.commit()
+
+        try:
+            if not self._inline:
+                await loop.run_in_executor(None, all_of_it)
+            else:
+                with self._connection() as connection:
+                    _bodies(connection, session, group)
+                    await loop.run_in_executor(None, connection.commit)
+        except Exception as error:  # noqa: BLE001  (each request answers it in its own way)
+            for entry in group:
+                entry.error = error
+        else:
+            if session.info.get(_NEWS):
+                loop.run_in_executor(None, self._tell, session)
+        for entry in group:
+            entry.settle()
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """A connection that is thrown away after an error: its transaction may be half open."""
+        with self._engine.connect() as connection:
+            try:
+                connection.begin()
+                yield connection
+            except BaseException:
+                connection.invalidate()
+                raise
+
+    def _tell(self, session: Session) -> None:
+        """Wake the grabber, once for each reason."""
+        news: dict[str, list[dict[str, Any]]] = {}
+        blind = set()
+        for why, tasks in session.info.pop(_NEWS, []):
+            news.setdefault(why, []).extend(tasks)
+            if not tasks:
+                blind.add(why)  # only a look at everything shows what it was
+        for why, tasks in news.items():
+            self._wake(why, [] if why in blind else tasks)
+
+
+def _bodies(connection: Connection, session: Session, group: list[_Write]) -> None:
+    """Run each body in a savepoint of the connection's transaction."""
+    session.bind = connection
+    for entry in group:
+        before = len(session.info.get(_NEWS, []))
+        try:
+            entry.result = entry.body(session)
+            session.commit()  # of the savepoint
+        except Exception as error:  # noqa: BLE001  (raised again where `write` was called)
+            entry.error = error
+            del session.info.setdefault(_NEWS, [])[before:]
+            session.rollback()
+        session.expunge_all()
