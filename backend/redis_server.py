@@ -3,8 +3,11 @@
 import contextlib
 import os
 import select
+import socket
 import time
 from collections.abc import Callable
+from inspect import signature
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -16,7 +19,15 @@ from backend.process import Child, find
 
 SOCKET_NAME = "redis.sock"
 #: How long a worker blocks for a task before it looks around; see `connect`.
-BLOCK_SECONDS = 30.0
+BLOCK_SECONDS = 120.0
+#: A silent connection counts as dead after a minute.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+
+# Newer redis-py introduces itself to the server. It reads its own package's metadata for that,
+# which costs every process 2 MB of private memory, and every connection two commands.
+_SILENT = (
+    {"driver_info": None} if "driver_info" in signature(redis.Redis.__init__).parameters else {}
+)
 
 
 def connect(config: Config, *, timeout: float = 5.0) -> "redis.Redis":
@@ -26,21 +37,18 @@ def connect(config: Config, *, timeout: float = 5.0) -> "redis.Redis":
     client whose timeout exceeds its own. Retries are off: a repeated pop can lose a task,
     so each caller decides what repeating means.
     """
-    retry = Retry(NoBackoff(), 0)
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "decode_responses": True,
+        "retry": Retry(NoBackoff(), 0),
+        **_SILENT,
+    }
     if config.redis_url:
-        return redis.Redis.from_url(
-            config.redis_url,
-            socket_timeout=timeout,
-            socket_connect_timeout=min(timeout, 5.0),
-            decode_responses=True,
-            retry=retry,
-        )
-    return redis.Redis(
-        unix_socket_path=str(config.rundir / SOCKET_NAME),
-        socket_timeout=timeout,
-        decode_responses=True,
-        retry=retry,
-    )
+        # Keepalive: a worker blocks for minutes on a connection whose other end may be gone.
+        options |= {"socket_connect_timeout": min(timeout, 5.0), "socket_keepalive": True}
+        options["socket_keepalive_options"] = _KEEPALIVE
+        return redis.Redis.from_url(config.redis_url, **options)
+    return redis.Redis(unix_socket_path=str(config.rundir / SOCKET_NAME), **options)
 
 
 class EmbeddedRedis:
@@ -64,18 +72,18 @@ class EmbeddedRedis:
 
     def spawn(self) -> None:
         """Start it; it answers a little later."""
-        socket = self._config.rundir / SOCKET_NAME
-        if len(str(socket)) > 107:
+        path = self._config.rundir / SOCKET_NAME
+        if len(str(path)) > 107:
             raise CoprBackendError(
                 f"rundir {self._config.rundir} is too long for a unix socket: choose a shorter one"
             )
         data = self._config.statedir / "redis"
         data.mkdir(mode=0o700, exist_ok=True)
         program = find("redis-server")
-        socket.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         log = os.open(data / "redis.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            self._child = Child([program, *self._arguments(str(socket), str(data))], stdout=log)
+            self._child = Child([program, *self._arguments(str(path), str(data))], stdout=log)
         finally:
             os.close(log)
 

@@ -24,7 +24,7 @@ _MASTER_ONLY = frozenset({"exit_on_worker", "stop_timeout"})
 _LOG_ONLY = ("log_", "webhook_", "stall_alarm")
 #: The sentinel in the log process knows the groups; reports are told only to a webhook.
 _LOG_AND_GRABBER = frozenset({"groups", "webhook_url"})
-_EVERYBODY = frozenset({"log", "jobgrab", "web", "worker"})
+_EVERYBODY = frozenset({"log", "jobgrab", "actions", "web", "worker"})
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A worker: one task at a time, from claim to report."""
 
-import gc
 import os
 import select
 import signal
@@ -115,6 +114,10 @@ class Worker:
             self._work(claim)
             child.title(f"{self._title} idle")
 
+    def complain(self, text: str) -> None:
+        """Say why this worker ends."""
+        self._events.emit(text, "error")
+
     def _unblock(self) -> None:
         """End our own blocking claim, over a second connection."""
         client: Any = self._connect()
@@ -198,7 +201,5 @@ def main(
 ) -> None:
     """Entry point of a forked worker process."""
     child.become(f"worker {group.id}-{number} starting", parent)
-    gc.freeze()  # the inherited heap stays shared with the master
     worker = Worker(config, group, number=number, slot=slot, password=password, builder=builder)
-    events = Events(connect(config), f"worker-{group.id}-{number}")
-    child.main(worker.run, lambda text: events.emit(text, "error"))
+    child.main(worker.run, worker.complain)

@@ -1,0 +1,299 @@
+"""The master of a real daemon: reloads, drains, revives, gives up, and leaves nothing behind."""
+
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.conftest import wait_until
+from tests.integration.farm import Farm, free_port, make_srpm, running
+
+pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Farm]:
+    with running() as farm:
+        farm.create()
+        yield farm
+
+
+def edit(farm: Farm, **options: str) -> None:
+    """Change the configuration file in place."""
+    text = farm.conf.read_text()
+    for key, value in options.items():
+        lines = [line for line in text.splitlines() if not line.startswith(f"{key} =")]
+        lines.insert(lines.index("[backend]") + 1, f"{key} = {value}")
+        text = "\n".join(lines) + "\n"
+    farm.conf.write_text(text)
+
+
+def workers(farm: Farm) -> list[int]:
+    return farm.titled("copr-be: worker")
+
+
+def said(farm: Farm, text: str) -> int:
+    return farm.stderr.count(text)
+
+
+def starts(farm: Farm, text: str) -> Callable[[], bool]:
+    return lambda: said(farm, text) > 0
+
+
+@contextlib.contextmanager
+def redis_server(top: Path, port: int) -> Iterator["redis.Redis"]:
+    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(top)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        client = redis.Redis(port=port, decode_responses=True)
+        try:
+            wait_until(partial(answers, client), 20, "redis-server")
+            yield client
+        finally:
+            client.close()
+            server.kill()
+
+
+def answers(client: "redis.Redis") -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+# --- configuration ----------------------------------------------------------------------------
+
+
+def test_groups_grow_and_shrink_and_a_surplus_worker_finishes_first(tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "slow", "sleep 4")
+    with running() as farm:
+        farm.create()
+        builds = [farm.submit(srpm) for _ in range(2)]
+        wait_until(lambda: len(farm.titled("-x86_64")) == 2, 30, "both builds on workers")
+        edit(farm, group0_max_workers="1")
+        wait_until(lambda: said(farm, "at most 1 workers") == 1, 20, "the smaller group")
+        assert [farm.wait(build) for build in builds] == ["succeeded"] * 2
+        wait_until(lambda: len(workers(farm)) == 1, 20, "one worker")
+        assert said(farm, " died (") == 0
+        edit(farm, group0_max_workers="5")
+        os.kill(farm.pid, signal.SIGHUP)
+        wait_until(lambda: len(workers(farm)) == 5, 20, "five workers")
+        edit(farm, build_groups="2", group1_max_workers="3")
+        wait_until(lambda: len(farm.titled("worker 1-")) == 3, 20, "the second group")
+        edit(farm, build_groups="1")
+        wait_until(lambda: farm.titled("worker 1-") == [], 20, "the second group's end")
+        assert farm.stop() == 0
+
+
+def test_a_bad_edit_keeps_the_old_configuration_and_says_so_once(shared: Farm) -> None:
+    good = shared.conf.read_text()
+    (master, before) = (shared.pid, workers(shared))
+    edit(shared, log_level="shouting")
+    wait_until(starts(shared, "configuration not reloaded, the old one stays"), 20)
+    shared.conf.write_text(good)
+    wait_until(starts(shared, "configuration reloaded"), 20, "the corrected file")
+    assert said(shared, "configuration not reloaded") == 1
+    assert "must be one of debug, info, warning, error" in shared.stderr
+    assert (shared.pid, workers(shared)) == (master, before)
+
+
+def test_what_needs_a_restart_is_named(shared: Farm) -> None:
+    good = shared.conf.read_text()
+    edit(shared, rundir="/run/elsewhere")
+    wait_until(starts(shared, "take effect at the next start: rundir"), 20)
+    shared.conf.write_text(good)
+
+
+# --- what dies, hangs or goes away ------------------------------------------------------------
+
+
+def test_a_dead_worker_is_replaced_within_a_second(shared: Farm) -> None:
+    wait_until(lambda: len(workers(shared)) == 2, 20)
+    victim = workers(shared)[0]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: victim not in workers(shared) and len(workers(shared)) == 2, 1.0)
+
+
+def test_a_stopped_child_goes_on(shared: Farm) -> None:
+    for title in ("copr-be: worker", "copr-be: jobgrab"):
+        pid = shared.titled(title)[0]
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda pid=pid: state(pid) == "T", 5)  # type: ignore[misc]
+        wait_until(lambda pid=pid: state(pid) in "SR", 10)  # type: ignore[misc]
+
+
+def cmdline(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_private_redis_is_revived_and_nothing_is_lost(
+    shared: Farm, tmp_path: Path, number: signal.Signals
+) -> None:
+    build = shared.submit(make_srpm(tmp_path, "good", "sleep 1"))
+    (server,) = [pid for pid in shared.children() if b"redis-server" in cmdline(pid)]
+    os.kill(server, number)
+    assert shared.wait(build) == "succeeded", shared.stderr
+    wait_until(lambda: len(workers(shared)) == 2, 20)
+
+
+def test_an_external_redis_may_be_away_at_the_start_and_later(tmp_path: Path) -> None:
+    port = free_port()
+    srpm = make_srpm(tmp_path, "good")
+    with running(backend__redis_url=f"redis://127.0.0.1:{port}/0") as farm:
+        farm.create()
+        first = farm.submit(srpm)
+        with redis_server(tmp_path, port):
+            assert farm.wait(first) == "succeeded", farm.stderr
+        second = farm.submit(srpm)
+        wait_until(lambda: said(farm, "main: Redis is away") == 2, 20)
+        with redis_server(tmp_path, port) as client:
+            assert farm.wait(second) == "succeeded", farm.stderr
+            assert said(farm, "main: Redis is away") == 2
+            assert farm.stop() == 0
+            assert client.keys() == []
+
+
+def test_what_can_never_start_ends_the_daemon_with_the_reason(tmp_path: Path) -> None:
+    plugin = tmp_path / "broken_builder.py"
+    plugin.write_text(
+        "import backend.build\n"
+        "from backend.builders.rpmbuild import RpmbuildBuilder\n"
+        "class Broken(RpmbuildBuilder):\n"
+        "    pass\n"
+        "def sweep(shop):\n"
+        "    raise RuntimeError('the flux is gone')\n"
+        "backend.build.sweep = sweep\n"
+    )
+    with short_directory() as top:
+        farm = Farm(top, builder__type="broken_builder:Broken")
+        command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf)]
+        env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+        result = subprocess.run(
+            command, env=env, check=False, capture_output=True, text=True, timeout=60
+        )
+    assert result.returncode == 1, result.stderr
+    assert "workers of group 0 cannot start, given up" in result.stderr
+    assert "the flux is gone" in result.stderr.splitlines()[-1]
+
+
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="farm-") as top:
+        yield Path(top)
+
+
+# --- signals ----------------------------------------------------------------------------------
+
+
+def test_drain_lasts_over_a_restart_and_resume_ends_it() -> None:
+    with running() as farm:
+        os.kill(farm.pid, signal.SIGRTMIN)
+        wait_until(lambda: farm.redis.get("copr-be:drain"), 10, "the drain")
+        assert (farm.top / "state" / "drained").read_text().strip().endswith("drained by a signal")
+        assert farm.stop() == 0
+        farm.start()
+        wait_until(lambda: farm.redis.get("copr-be:drain"), 10, "the drain again")
+        os.kill(farm.pid, signal.SIGRTMIN + 1)
+        wait_until(lambda: farm.redis.get("copr-be:drain") is None, 10, "its end")
+        assert not (farm.top / "state" / "drained").exists()
+
+
+def test_term_while_starting_ends_it_cleanly() -> None:
+    with short_directory() as top:
+        farm = Farm(top)
+        command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+            wait_until((top / "run" / "copr-be.pid").exists, 20, "the pid file")
+            process.terminate()
+            assert process.wait(20) == 0, process.stderr and process.stderr.read()
+        assert list((top / "run").iterdir()) == []
+
+
+def test_the_watchdog_is_fed_and_status_told() -> None:
+    with short_directory() as top, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(top / "notify"))
+        sock.settimeout(30)
+        farm = Farm(top)
+        env = {**os.environ, "NOTIFY_SOCKET": str(top / "notify"), "WATCHDOG_USEC": "400000"}
+        command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf)]
+        with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as process:
+            told = [sock.recv(4096).decode() for _ in range(6)]
+            process.send_signal(signal.SIGHUP)
+            while not told[-1].startswith("RELOADING=1\nMONOTONIC_USEC="):
+                told.append(sock.recv(4096).decode())
+            while not told[-1].startswith("READY=1"):
+                told.append(sock.recv(4096).decode())
+            process.terminate()
+            assert process.wait(20) == 0
+        assert told[0].startswith("READY=1\nSTATUS=serving http://")
+        assert told.count("WATCHDOG=1") >= 3
+        assert any("0/2 busy" in text for text in told)
+
+
+# --- what is left behind ----------------------------------------------------------------------
+
+
+def test_starts_and_stops_leave_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    with redis_server(tmp_path, port) as client, short_directory() as top:
+        farm = Farm(top, backend__redis_url=f"redis://127.0.0.1:{port}/0")
+        farm.start()
+        assert farm.stop() == 0
+        before = everything(top)
+        for _ in range(3):
+            farm.start()
+            everyone = farm.children()
+            assert farm.stop() == 0
+            assert client.keys() == []
+            assert [pid for pid in everyone if Path(f"/proc/{pid}").exists()] == []
+        assert everything(top) == before
+        assert list((top / "run").iterdir()) == []
+        farm.close()
+
+
+def everything(top: Path) -> set[str]:
+    return {str(path) for path in top.rglob("*")}
+
+
+# --- another user -----------------------------------------------------------------------------
+
+
+def readable_by_all(path: str) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in Path(path).resolve().parents)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(not readable_by_all(os.__file__), reason="this Python is root's own")
+def test_root_changes_to_the_configured_user() -> None:
+    nobody = pwd.getpwnam("nobody")
+    with short_directory() as top:
+        top.chmod(0o755)
+        farm = Farm(top, backend__user="nobody", web__cli_config=f"{top}/state/cli.conf")
+        farm.conf.chmod(0o644)
+        try:
+            farm.start()
+            for pid in (farm.pid, *farm.children()):
+                status = Path(f"/proc/{pid}/status").read_text()
+                ids = {line.split(":")[0]: line.split()[1:] for line in status.splitlines()}
+                assert ids["Uid"] == [str(nobody.pw_uid)] * 4
+                assert ids["Gid"] == [str(nobody.pw_gid)] * 4
+                assert "0" not in ids["Groups"]
+            assert (top / "state").stat().st_uid == nobody.pw_uid
+            assert farm.stop() == 0, farm.stderr
+        finally:
+            farm.close()
