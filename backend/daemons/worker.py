@@ -95,8 +95,11 @@ class Worker:
                     registered = True
                 self.once(int(BLOCK_SECONDS))
             except redis.RedisError as error:
+                # That it is away is the master's to say, once for all.
+                if registered and not isinstance(error, redis.ConnectionError | redis.TimeoutError):
+                    self._events.emit(f"Redis trouble: {error}", "warning")
                 registered = False  # a new server knows nothing of us
-                self._events.emit(f"Redis is away: {error}", "warning")
+                beat(IDLE_GRACE)
                 select.select([], [], [], PAUSE)
 
     def once(self, block: int) -> None:
@@ -109,7 +112,7 @@ class Worker:
             self._events.emit(str(error), "error")
             return
         if claim:
-            beat(self._busy_promise)
+            beat(self._busy_promise, busy=True)
             child.title(f"{self._title} {claim.task_id}")
             self._work(claim)
             child.title(f"{self._title} idle")
