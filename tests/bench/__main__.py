@@ -36,9 +36,9 @@ def _measure(
     cores = os.cpu_count() or 1
     if "a" in parts:
         of = (
-            speed.Size(workers=1, samples=2, builds=2)
+            speed.Size(workers=1, samples=2, seconds=0.1)
             if small
-            else speed.Size(workers=2 * cores, samples=100, builds=500)
+            else speed.Size(workers=2 * cores, samples=100, seconds=6)
         )
         found["a"] = speed.measure(on, of, lambda text: say(f"a: {text}"))
     if parts & {"b", "c"}:
@@ -60,7 +60,7 @@ def _measure(
         packed = (
             packages.Size(packages=1, functions=1, jobs=1, rounds=1)
             if small
-            else packages.Size(packages=8, functions=60, jobs=cores, rounds=3)
+            else packages.Size(packages=6, functions=40, jobs=cores, rounds=3)
         )
         found["e"] = packages.measure(on.top, packed, lambda text: say(f"e: {text}"))
     return found

@@ -9,7 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,32 @@ from tests.bench.daemon import (
 )
 
 PROJECT = "bench"
-#: Module below tests/bench/rivals, and how many times as many tasks as builds it is given: a
-#: measurement of each should take seconds.
-RIVALS = {"celery": 4, "rq": 1, "dramatiq": 4, "huey": 8}
+#: Modules below tests/bench/rivals.
+RIVALS = ("celery", "rq", "dramatiq", "huey")
+#: The longest wait for one measurement, in seconds.
+PATIENCE = 180.0
 _VARIABLE = "COPR_BENCH_REDIS"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is measured."""
+    """How much is measured: single tasks, then as many as take about `seconds`."""
 
     workers: int
     samples: int
-    builds: int
+    seconds: float
+
+
+def enough(trial: Callable[[int], float], seconds: float) -> int:
+    """How many tasks (or builds) keep a system busy for about `seconds`.
+
+    `trial(count)` runs that many and returns how many it did in a second.
+    """
+    count, rate = 8, 0.0
+    for _ in range(3):  # the first ones are too few to tell
+        rate = trial(count)
+        count = max(count, min(int(rate * seconds / 4), 2000))
+    return max(8, min(int(rate * seconds), 10_000))
 
 
 def quantiles(seconds: list[float]) -> dict[str, float]:
@@ -109,11 +122,9 @@ def ground(top: Path) -> Iterator[Ground]:
 class Farm:
     """One daemon with a no-op builder, and the numbers that its builds are known by."""
 
-    def __init__(
-        self, client: Client, database: Database, board: note.Board, url: str, seconds: float
-    ) -> None:
+    def __init__(self, client: Client, database: Database, board: note.Board, url: str) -> None:
         self._client, self._database, self._board = client, database, board
-        self._url, self._seconds = url, seconds
+        self._url = url
         self.submitted = 0
 
     def submit(self, count: int) -> set[int]:
@@ -126,7 +137,7 @@ class Farm:
 
     def finish(self) -> float:
         """Wait until all that was submitted is finished; when that was seen."""
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + PATIENCE
         while (done := self._database.finished()) < self.submitted:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.submitted - done} builds are not finished in time")
@@ -165,15 +176,16 @@ def measure_ours(on: Ground, size: Size) -> dict[str, Any]:
         client = stack.enter_context(contextlib.closing(daemon.client()))
         database = stack.enter_context(contextlib.closing(daemon.database()))
         client.create(PROJECT)
-        farm = Farm(client, database, on.board, url, 60 + size.builds / 5)
+        farm = Farm(client, database, on.board, url)
         farm.submit(2 * size.workers)
         farm.finish()
         on.board.read(0)
         await_cpu_quiet(daemon.pid)
         before = load()
         answer = farm.latency(size.samples)
+        builds = enough(lambda count: farm.rate(count, 50), size.seconds)
         busy = proc.cpu_of_family(daemon.pid)
-        single, listed = farm.rate(size.builds, 1), farm.rate(size.builds, 50)
+        single, listed = farm.rate(builds, 1), farm.rate(builds, 50)
         await_cpu_quiet(daemon.pid)
         busy = proc.cpu_of_family(daemon.pid) - busy
         used = [m.private for pid in daemon.idle_workers() if (m := proc.memory(pid))]
@@ -183,9 +195,10 @@ def measure_ours(on: Ground, size: Size) -> dict[str, Any]:
         # Each build is two tasks: the source build, and the RPM build that it releases.
         "tasks_per_s": 2 * max(single, listed),
         "builds_per_s": max(single, listed),
+        "tasks": 2 * builds,
         "builds_per_s_one_request_each": single,
         "builds_per_s_50_a_request": listed,
-        "cpu_ms_per_task": busy / (4 * size.builds) * 1e3,
+        "cpu_ms_per_task": busy / (4 * builds) * 1e3,
         "private_mib": statistics.median(used) / proc.MIB if used else None,
         "load": [before, load()],
     }
@@ -194,7 +207,7 @@ def measure_ours(on: Ground, size: Size) -> dict[str, Any]:
 # --- the others -----------------------------------------------------------------------------
 
 
-def missing(rivals: list[str]) -> list[str]:
+def missing(rivals: Sequence[str]) -> list[str]:
     """Those that are not installed."""
     return [name for name in rivals if importlib.util.find_spec(name) is None]
 
@@ -225,7 +238,7 @@ def rival(name: str, on: Ground, workers: int) -> Iterator[tuple[Any, int]]:
             child.stop(5)
 
 
-def measure_rival(name: str, on: Ground, size: Size, tasks: int) -> dict[str, Any]:
+def measure_rival(name: str, on: Ground, size: Size) -> dict[str, Any]:
     """Its queue and workers alone: no frontend, no results kept."""
     before = load()
     with rival(name, on, size.workers) as (module, pid):
@@ -237,27 +250,37 @@ def measure_rival(name: str, on: Ground, size: Size, tasks: int) -> dict[str, An
             (started,) = on.board.wait("task", {number}, 30).values()
             starts.append(started - begin)
             pause(0.03)
+        run = _Run(module.submit, on.board)
+        tasks = enough(run.rate, size.seconds)
         busy = proc.cpu_of_family(pid)
-        rate = _rate(module.submit, on.board, tasks)
+        rate = run.rate(tasks)
         busy = proc.cpu_of_family(pid) - busy
     return {
         "name": name,
         **quantiles(starts),
         "tasks_per_s": rate,
+        "tasks": tasks,
         "cpu_ms_per_task": busy / tasks * 1e3,
         "private_mib": private / proc.MIB,
         "load": [before, load()],
     }
 
 
-def _rate(submit: Callable[[int], None], board: note.Board, tasks: int) -> float:
-    """From the first submission to the start of the last task."""
-    first = 1_000_000
-    numbers = set(range(first, first + tasks))
-    begin = time.monotonic()
-    for number in numbers:
-        submit(number)
-    return tasks / (max(board.wait("task", numbers, 120).values()) - begin)
+class _Run:
+    """Many tasks of another system, each with a number of its own."""
+
+    def __init__(self, submit: Callable[[int], None], board: note.Board) -> None:
+        self._submit, self._board = submit, board
+        self._next = 1_000_000  # the single tasks had smaller ones
+
+    def rate(self, tasks: int) -> float:
+        """Tasks per second, from the first submission to the start of the last task."""
+        numbers = set(range(self._next, self._next + tasks))
+        self._next += tasks
+        begin = time.monotonic()
+        for number in sorted(numbers):
+            self._submit(number)
+        return tasks / (max(self._board.wait("task", numbers, PATIENCE).values()) - begin)
 
 
 def worker_memory(pid: int) -> float:
@@ -269,13 +292,12 @@ def worker_memory(pid: int) -> float:
 
 def measure(on: Ground, size: Size, say: Callable[[str], None]) -> dict[str, Any]:
     """Everything of part a, one system after the other."""
-    say(f"copr-backend: {size.samples} single builds, twice {size.builds} builds")
-    rows, absent = [measure_ours(on, size)], missing(list(RIVALS))
-    for name, factor in RIVALS.items():
+    say("copr-backend")
+    rows, absent = [measure_ours(on, size)], missing(RIVALS)
+    for name in RIVALS:
         if name in absent:
             say(f"{name}: not installed, left out: conf/setup.sh bench installs it")
             continue
-        tasks = factor * size.builds
-        say(f"{name}: {size.samples} single tasks, {tasks} tasks")
-        rows.append(measure_rival(name, on, size, tasks))
+        say(name)
+        rows.append(measure_rival(name, on, size))
     return {"workers": size.workers, "samples": size.samples, "rows": rows, "absent": absent}

@@ -11,7 +11,7 @@ from backend.process import Child
 from tests.bench import note, proc
 from tests.bench.plan import backlog
 from tests.bench.report import table
-from tests.bench.speed import quantiles
+from tests.bench.speed import enough, quantiles
 from tests.bench.targets import Target, targets
 from tests.conftest import wait_until
 
@@ -22,6 +22,19 @@ def test_quantiles_are_milliseconds_and_p99_is_the_worst_of_a_hundred() -> None:
         "p99_ms": pytest.approx(100),
     }
     assert quantiles([0.002]) == {"p50_ms": pytest.approx(2), "p99_ms": pytest.approx(2)}
+
+
+def test_as_many_tasks_are_measured_as_take_the_time() -> None:
+    asked: list[int] = []
+
+    def steady(count: int) -> float:
+        asked.append(count)
+        return 100.0
+
+    assert enough(steady, 4) == 400
+    assert asked == [8, 100, 100]
+    assert enough(lambda _: 0.1, 4) == 8
+    assert enough(lambda _: 1e9, 4) == 10_000
 
 
 def test_notes_arrive_with_the_time_they_were_made(
