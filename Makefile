@@ -1,13 +1,15 @@
-# `make run` builds a first package, `make test` checks everything, `make bench` measures; all
-# prepare the machine.
+# `make run` builds a first package, `make test` checks everything, `make bench` measures,
+# `make chaos` kills; all prepare the machine.
 
 STATE ?= ./var
 bin := .venv/bin
 once := $(if $(filter-out 0 no,$(ONCE)),--once)
 parts := $(if $(PARTS),--parts "$(PARTS)")
+killer := $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)") \
+	$(if $(MODE),--mode "$(MODE)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench help run test install uninstall
+.PHONY: bench chaos help run test install uninstall
 .NOTPARALLEL:
 
 help:
@@ -17,6 +19,9 @@ help:
 	@echo "  STATE=dir           where everything is kept (default ./var)"
 	@echo "make bench            measure latency, memory and speed: build/bench"
 	@echo "  PARTS=a,b           only some parts, see docs/performance.md"
+	@echo "make chaos            hundreds of builds under a killer: nothing lost, doubled or left"
+	@echo "  BUILDS=n SEED=n     how many (default 200), which killer (default: any)"
+	@echo "  MODE=m              embedded, proxy or external (default: by seed), see docs/chaos.md"
 	@echo "make install          as root: install it as the service copr-backend (DESTDIR, PREFIX)"
 	@echo "make uninstall        as root: remove that; data and configuration stay"
 	@echo "make test             prepare, then check style, types, imports and run all tests"
@@ -24,6 +29,10 @@ help:
 run:
 	@./conf/setup.sh run
 	@exec $(bin)/copr_be.py quickstart --state "$(STATE)" $(once) $(port)
+
+chaos:
+	@./conf/setup.sh test
+	@exec $(bin)/python -m tests.chaos $(killer)
 
 bench:
 	@./conf/setup.sh bench

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from backend.builders.plugin import load_builder
 from backend.config import Config
 from backend.daemons import child, drain, orphans, tidy, web
@@ -184,12 +186,13 @@ class CoprBackend(Supervisor):
             self.event(f"{name} had been stopped and goes on", "warning", kind="child.continued")
         if self.signals.news:
             self._look_at_children(now)
-        if self._keeper.turn(now):
+        self._returned = self._keeper.turn(now) or self._returned
+        if self._returned:
             self._redis_is_back()
         if self._watch.changed():
             self.update_conf()
         self.init_sub_process()
-        if self._keeper.up:
+        if self._keeper.up and not self._returned:
             self.crew.remind(now)
             for group in self.opts.groups:
                 self.spin_up_workers_by_group({"id": group.id, "max_workers": group.max_workers})
@@ -206,9 +209,13 @@ class CoprBackend(Supervisor):
 
     def _redis_is_back(self) -> None:
         """It answers for the first time, or again: what must be in it is put there."""
-        if not self.crew.everyone():
-            self.clean_task_queues()
-        self._publish_drain()
+        try:
+            if not self.crew.everyone():
+                self.clean_task_queues()
+            self._publish_drain()
+        except redis.RedisError:
+            return  # away again: the next turn does it
+        self._returned = False
 
     def _show(self, now: float) -> None:
         self._watchdog.beat(now)

@@ -51,6 +51,7 @@ class Supervisor:
         self._watchdog = Watchdog(os.environ, os.getpid())
         self._bad_config = ""
         self._shown = ""
+        self._returned = False
 
     def _load(self) -> Config:
         return load(self.config_file, self.ext_opts.get("overrides"))

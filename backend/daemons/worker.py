@@ -87,8 +87,10 @@ class Worker:
         while not self._retirement.asked:
             try:
                 if not registered:
-                    # A claim whose answer got lost would otherwise be ours for ever.
-                    self._queues.give_back(self.name, self._group.id)
+                    # A claim whose answer got lost would otherwise be ours for ever. Whether
+                    # it is still to be built only the frontend knows: Redis may have forgotten.
+                    self._queues.bury(self.name)
+                    self._queues.wake("dead")
                     self._queues.register(self.name, self._group.id, self._process)
                     client: Any = self._queues.client
                     self._client_id = int(client.client_id())
