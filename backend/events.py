@@ -16,6 +16,8 @@ from backend.constants import EVENTS_KEY, EVENTS_MAXLEN
 LEVELS = ("debug", "info", "warning", "error")
 #: Events that a process keeps while Redis is away.
 UNSENT = 1000
+#: Most events that are read at once.
+FULL = 500
 #: How far back `last_errors` looks at most, in events.
 LOOK_BACK = 20_000
 _BUILD = re.compile(r"build ((\d{1,18})(?:-[\w.+:~-]*[\w+~])?): ")
@@ -115,8 +117,8 @@ class Events:
 
 
 def follow(client: "redis.Redis", last: str, block: float) -> Iterator[tuple[str, Event]]:
-    """Up to 500 events after the id `last`, waiting up to `block` seconds for the first one."""
-    answer: Any = client.xread({EVENTS_KEY: last}, count=500, block=max(1, int(block * 1000)))
+    """Up to FULL events after the id `last`, waiting up to `block` seconds for the first one."""
+    answer: Any = client.xread({EVENTS_KEY: last}, count=FULL, block=max(1, int(block * 1000)))
     streams = answer.items() if isinstance(answer, dict) else (answer or [])
     for _, entries in streams:
         for entry_id, fields in entries[0] if isinstance(answer, dict) else entries:
@@ -128,12 +130,12 @@ def last_errors(client: "redis.Redis", count: int) -> list[Event]:
     found: list[Event] = []
     newest, seen = "+", 0
     while len(found) < count and seen < LOOK_BACK:
-        entries: Any = client.xrevrange(EVENTS_KEY, max=newest, count=500)
+        entries: Any = client.xrevrange(EVENTS_KEY, max=newest, count=FULL)
         for _, fields in entries:
             event = Event.from_fields(fields)
             if event.level == "error":
                 found.append(event)
-        if len(entries) < 500:
+        if len(entries) < FULL:
             break
         newest, seen = f"({entries[-1][0]}", seen + len(entries)
     return found[:count]

@@ -25,12 +25,14 @@ from backend.daemons import child
 from backend.daemons.board import beat
 from backend.daemons.sentinel import Watch
 from backend.daemons.webhook import Webhook
-from backend.events import LEVELS, Event, Events, follow
+from backend.events import FULL, LEVELS, Event, Events, follow
 from backend.redis_server import connect
 
 BLOCK = 20.0
 #: Pause after a full disk or a Redis that is away, in seconds.
 PAUSE = 1.0
+#: Pause after a few events: those of the next moment are written together.
+LINGER = 0.05
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 #: What a terminal would obey rather than show, and what UTF-8 cannot hold.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -144,11 +146,15 @@ class LogWriter:
         self._least = LEVELS.index(config.log_level)
         self._file = LogFile(config.log_dir / "backend.log")
         self._trouble = ""
+        self._mark: Mark | None = None
 
     def once(self, block: float) -> list[Event]:
         """Write what came since the last call, waiting up to `block` seconds for it."""
-        mark, gap = self._where()
+        mark, gap = (self._mark, None) if self._mark else self._where()
+        self._mark = None  # known again only when all went well
         entries = list(follow(self._client, mark.entry, block))
+        if gap is None:  # only who lags far behind can have missed something
+            gap = self._where()[1] if len(entries) == FULL else []
         if not entries:
             return []
         events = [event for _, event in entries]
@@ -164,7 +170,9 @@ class LogWriter:
             self._complain(error)
             return []
         self._show(shown)
-        self._remember(Mark(entries[-1][0], ready.inode, offset), caught_up=len(entries) < 500)
+        done, caught_up = Mark(entries[-1][0], ready.inode, offset), len(entries) < FULL
+        self._remember(done, caught_up)
+        self._mark = done
         return events
 
     def _wanted(self, event: Event) -> bool:
@@ -231,8 +239,11 @@ def run(writer: LogWriter, watch: Watch, parent: int) -> None:
     while True:
         beat(BLOCK + 30)
         try:
-            if last_word(writer.once(min(BLOCK, watch.period)), parent):
+            events = writer.once(min(BLOCK, watch.period))
+            if last_word(events, parent):
                 return
+            if 0 < len(events) < FULL:
+                select.select([], [], [], LINGER)
             watch.once(time.monotonic())
             away = False
         except redis.RedisError as error:
