@@ -1,6 +1,7 @@
 """`copr_be.py`: arguments and subcommands, nothing else."""
 
 import argparse
+import faulthandler
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -167,6 +168,7 @@ def _run(args: argparse.Namespace) -> int:
         return daemonize.run(args.config.absolute(), ext_opts)
     from backend.daemons.backend import run_backend  # noqa: PLC0415
 
+    faulthandler.enable()  # systemd's watchdog sends ABRT: then it says where it hung
     run_backend(args.config.absolute(), ext_opts)
     return Exit.OK
 
@@ -233,6 +235,16 @@ def _example(_: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _complain(problem: str) -> None:
+    """One line on stderr, as an error where that is the journal."""
+    mark = ""
+    if os.environ.get("JOURNAL_STREAM"):
+        from backend.daemons.log import to_journal  # noqa: PLC0415
+
+        mark = "<3>" if to_journal(sys.stderr) else ""
+    print(f"{mark}copr_be.py: {problem}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `copr_be.py`; every expected problem is one line on stderr and an exit code."""
     os.environ.setdefault("SPT_NOENV", "1")
@@ -241,10 +253,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.command(args))
     except ConfigError as error:
         for problem in error.problems:
-            print(f"copr_be.py: {problem}", file=sys.stderr)
+            _complain(problem)
         return Exit.USAGE
     except CoprBackendError as error:
-        print(f"copr_be.py: {error}", file=sys.stderr)
+        _complain(str(error))
         return int(error.exit_code)
     except BrokenPipeError:  # `copr_be.py status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

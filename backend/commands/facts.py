@@ -21,7 +21,6 @@ from backend.redis_server import connect
 #: How much of the event stream, and of the log file, is searched for errors.
 EVENTS, LOG_TAIL = 3000, 256 * 1024
 ERRORS_SHOWN, WAITING_SHOWN = 5, 20
-_STATES = ("stopped", "starting", "serving", "drained", "stopping", "unknown")
 
 
 @dataclass
@@ -30,6 +29,7 @@ class Facts:
 
     version: str = __version__
     config: str = ""
+    #: stopped, starting, serving, drained, stopping, unknown
     state: str = "unknown"
     master: dict[str, Any] | None = None
     killed: str = ""
@@ -60,8 +60,10 @@ def gather(config: Config, pidfile: Path | None, now: float) -> Facts:
         {"id": g.id, "name": g.name, "archs": list(g.archs), "max_workers": g.max_workers}
         for g in config.groups
     ]
-    ready = _ask_redis(config, facts, now, running=master is not None)
-    facts.state = _state(master, facts, ready)
+    _ask_redis(config, facts, now, running=master is not None)
+    facts.state = master.phase if master else "stopped"
+    if facts.state == "serving" and facts.drained is not None:
+        facts.state = "drained"
     if not facts.errors:
         facts.errors = log_errors(config.log_dir / "backend.log")
     return facts
@@ -75,18 +77,6 @@ def _left_pid(path: Path) -> str:
         return ""
 
 
-def _state(master: Master | None, facts: Facts, ready: bool) -> str:
-    if master is None:
-        return "stopped"
-    if master.stopping:
-        return "stopping"
-    if facts.redis["trouble"]:
-        return "unknown"
-    if facts.drained is not None:
-        return "drained"
-    return "serving" if ready else "starting"
-
-
 def drain_note(config: Config) -> str | None:
     """When and why the farm was drained, in one line; None if it is not, or not to be seen."""
     try:
@@ -95,18 +85,17 @@ def drain_note(config: Config) -> str | None:
         return None
 
 
-def _ask_redis(config: Config, facts: Facts, now: float, *, running: bool) -> bool:
-    """Fill in what Redis knows; True when a job grabber has been at work."""
+def _ask_redis(config: Config, facts: Facts, now: float, *, running: bool) -> None:
+    """Fill in what Redis knows."""
     facts.redis = {"where": where(config), "trouble": ""}
     if not running and not config.redis_url:
         facts.redis["trouble"] = "runs only with the daemon"
-        return False
+        return
     client = connect(config, timeout=3.0)
     try:
-        return _read(client, facts, now)
+        _read(client, facts, now)
     except (redis.RedisError, OSError, ValueError) as error:
         facts.redis["trouble"] = trouble(error)
-        return False
     finally:
         client.close()
 
@@ -127,7 +116,7 @@ def trouble(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _read(client: "redis.Redis", facts: Facts, now: float) -> bool:
+def _read(client: "redis.Redis", facts: Facts, now: float) -> None:
     queues = Queues(client)
     client.ping()
     facts.workers = [w for name in queues.workers() if (w := _worker(client, name, now))]
@@ -142,7 +131,7 @@ def _read(client: "redis.Redis", facts: Facts, now: float) -> bool:
         facts.drained = facts.drained or str(reason)
     facts.errors = _stream_errors(client)
     _waiting(client, facts)
-    return _grabber(client, facts)
+    _grabber(client, facts)
 
 
 def _worker(client: "redis.Redis", name: str, now: float) -> dict[str, Any] | None:
@@ -164,15 +153,14 @@ def _worker(client: "redis.Redis", name: str, now: float) -> dict[str, Any] | No
     }
 
 
-def _grabber(client: "redis.Redis", facts: Facts) -> bool:
+def _grabber(client: "redis.Redis", facts: Facts) -> None:
     raw = cast(dict[str, str], client.hgetall(constants.GRABBER_KEY))
     if not raw:
-        return False
+        return
     facts.backlog = int(raw.get("backlog") or 0)
     facts.startable = int(raw.get("startable") or 0)
     facts.frontend["trouble"] = raw.get("trouble", "")
     facts.frontend["fetched"] = float(raw.get("fetched") or 0) or None
-    return True
 
 
 def _waiting(client: "redis.Redis", facts: Facts) -> None:

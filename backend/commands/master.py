@@ -55,13 +55,14 @@ class Master:
         return time.time() - ago
 
     @property
-    def stopping(self) -> bool:
-        """True once it has begun to stop, as its title says."""
+    def phase(self) -> str:
+        """starting, serving or stopping, as its title says; unknown if that cannot be read."""
         try:
             title = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
         except OSError:
-            return True
-        return title.startswith(b"copr-be: master stopping")
+            return "unknown"
+        word = title.removeprefix(b"copr-be: master ").split(b" ")[0].decode("ascii", "replace")
+        return word if word in ("starting", "serving", "stopping") else "unknown"
 
     def signal(self, number: "signal.Signals | int") -> None:
         """Signal it, and only it: the lock is held by a process that has the file open."""

@@ -1,5 +1,8 @@
 """The command line: classic calls, subcommands, and what is said when it is wrong."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,20 @@ def test_a_misspelt_command_is_answered_with_the_list(capsys: pytest.CaptureFixt
         cli.main(["statsu"])
     assert caught.value.code == 2
     assert "status" in capsys.readouterr().err
+
+
+def test_errors_are_errors_in_the_journal(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    try:
+        pipe = os.fstat(writer)
+        env = {**os.environ, "JOURNAL_STREAM": f"{pipe.st_dev}:{pipe.st_ino}"}
+        command = [sys.executable, "-m", "backend.cli", "-c", str(tmp_path / "none.conf")]
+        code = subprocess.run(command, env=env, stderr=writer, check=False).returncode
+        assert code == 2
+        assert os.read(reader, 9999).startswith(b"<3>copr_be.py: configuration ")
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_every_mistake_in_a_configuration_is_a_line(

@@ -13,6 +13,7 @@ import redis
 from backend import constants
 from backend.commands import facts, status, why
 from backend.commands.facts import Facts
+from backend.commands.master import Master
 from backend.commands.text import duration, plain, table
 from backend.config import Config, load
 from backend.events import Events
@@ -100,7 +101,8 @@ def test_a_stopped_daemon_is_3_and_its_log_still_tells(
     assert "copr-backend: not running" in status.render(found, time.time())[0]
 
 
-def test_a_daemon_that_serves(farm: Config) -> None:
+def test_a_daemon_that_serves(farm: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Master, "phase", "serving")
     pidfile = PidFile(farm.rundir / "copr-be.pid").acquire()
     try:
         found = facts.gather(farm, None, time.time())
@@ -124,7 +126,8 @@ def test_a_daemon_that_serves(farm: Config) -> None:
     json.dumps(found.__dict__)
 
 
-def test_a_drained_farm_says_why(farm: Config) -> None:
+def test_a_drained_farm_says_why(farm: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Master, "phase", "serving")
     (farm.statedir / "drained").write_text("2026-01-02T03:04:05Z new disks\n")
     pidfile = PidFile(farm.rundir / "copr-be.pid").acquire()
     try:

@@ -1,0 +1,207 @@
+#!/bin/bash
+# The service on a machine with a real systemd: start, reload, restart, crash, hang, stop.
+#   make install && tests/systemd/booted.sh --on-a-throwaway-machine
+# As root. It overwrites the configuration in /etc/copr and builds packages; PORT picks the
+# frontend's port. Every wait is for a fact, with a limit; the first broken promise ends it.
+set -u
+
+[ "${1:-}" = --on-a-throwaway-machine ] || { sed -n '2,5s/^# //p' "$0"; exit 2; }
+[ "$(id -u)" = 0 ] || { echo "run it as root"; exit 2; }
+port=${PORT:-5072}
+unit=copr-backend.service
+conf=/etc/copr/copr-be.conf
+drop=/run/systemd/system/$unit.d
+cli() { /opt/copr-backend/bin/copr-cli --config "$work/copr-cli.conf" "$@"; }
+work=$(mktemp -d)
+first=$(date '+%F %T')
+trap 'rm -rf "$work" "$drop"; systemctl daemon-reload' EXIT
+
+# --- promises -------------------------------------------------------------------------------
+
+begin() { step=$1; echo "== $step"; since=$(date '+%F %T'); }
+fail() {
+    echo "FAILED: $step: $*"
+    systemctl status --no-pager -n 0 $unit
+    journalctl --no-pager -u $unit --since "$since" | tail -40
+    exit 1
+}
+# must COMMAND...: succeeds now
+must() { "$@" >"$work/out" 2>&1 || { cat "$work/out"; fail "$*"; }; }
+# must_fail CODE COMMAND...
+must_fail() {
+    local want=$1 got; shift
+    "$@" >"$work/out" 2>&1; got=$?
+    [ $got = "$want" ] || { cat "$work/out"; fail "$*: exit code $got, not $want"; }
+}
+# within SECONDS COMMAND...: succeeds before long
+within() {
+    local end=$((SECONDS + $1)); shift
+    until "$@" >"$work/out" 2>&1; do
+        [ $SECONDS -lt $end ] || { cat "$work/out"; fail "in time: $*"; }
+        read -r -t 0.1 <> <(:) || true
+    done
+}
+prop() { systemctl show -p "$1" --value $unit; }
+active() { [ "$(prop ActiveState)/$(prop SubState)" = active/running ]; }
+other_master() { active && [ "$(prop MainPID)" != "$1" ]; }
+state() { cli status "$1" 2>/dev/null | tail -1; }
+is() { [ "$(state "$1")" = "$2" ]; }
+workers() { [ "$(copr_be.py status --json | grep -c '"alive": true')" = "$1" ]; }
+said() { journalctl -q --no-pager -u $unit --since "$since" | grep -q -- "$1"; }
+gone() { ! grep -alz '^copr-be: ' /proc/[0-9]*/cmdline 2>/dev/null | grep -q .; }
+
+# A package that builds for $2 seconds.
+package() {
+    cat >"$work/$1.spec" <<SPEC
+Name: $1
+Version: 1
+Release: 1
+Summary: test package
+License: MIT
+%description
+test
+%prep
+%build
+echo 'int main(void) { return 0; }' >x.c && cc x.c -o x
+sleep $2
+%install
+install -D x %{buildroot}/usr/bin/$1
+%files
+/usr/bin/$1
+SPEC
+    must rpmbuild -bs --nodeps --define "_topdir $work" "$work/$1.spec"
+}
+submit() { cli build --nowait test "$work/SRPMS/$1-1-1.src.rpm" | sed -n 's/^Created builds: //p'; }
+configure() {
+    cat >$conf <<CONF
+[backend]
+sleeptime = 2
+group0_max_workers = ${1:-2}
+${2:-}
+[web]
+port = $port
+CONF
+}
+
+# --- the story ------------------------------------------------------------------------------
+
+begin "start and enable"
+systemctl stop $unit
+mkdir -p $drop
+printf '[Service]\nWatchdogSec=6\n' >$drop/test.conf # a bite shall not take half a minute
+must systemctl daemon-reload
+configure
+must copr_be.py check
+must_fail 3 copr_be.py status
+must systemctl enable $unit
+[ "$(systemctl is-enabled $unit)" = enabled ] || fail "not enabled"
+must systemctl start $unit
+must active
+must copr_be.py status
+must_fail 3 /opt/copr-backend/bin/copr_be.py -c $conf
+package quick 0
+package slow 8
+# (an earlier start may have had another port)
+sed "s|^copr_url.*|copr_url = http://127.0.0.1:$port|" /var/lib/copr-backend/copr-cli.conf \
+    >"$work/copr-cli.conf" || fail "no configuration for copr-cli"
+cli create test --chroot "$(cli list-chroots | sed -n 's/^\([a-z][^ :]*-x86_64\).*/\1/p;q')" >/dev/null 2>&1
+
+begin "a build inside the unit's hardening"
+build=$(submit quick)
+[ -n "$build" ] || fail "copr-cli cannot submit"
+within 60 is "$build" succeeded
+ls /var/lib/copr/public_html/results/*/test/*/*/quick-1-1.*.rpm >/dev/null || fail "no RPM"
+
+begin "reload: grow, shrink, refuse"
+configure 4
+must systemctl reload $unit
+within 10 workers 4
+configure 2
+must systemctl reload $unit
+within 10 workers 2
+master=$(prop MainPID)
+configure 2 "nonsense = 1"
+must_fail 1 systemctl reload $unit
+within 10 said "unknown key"
+configure
+must systemctl reload $unit
+must active
+[ "$(prop MainPID)" = "$master" ] || fail "another master after reload"
+
+begin "restart while it builds"
+builds="$(submit slow) $(submit slow) $(submit quick)"
+within 30 is "${builds%% *}" running
+must systemctl restart $unit
+must active
+for build in $builds; do within 90 is "$build" succeeded; done
+
+begin "crash of the master while it builds"
+builds="$(submit slow) $(submit slow) $(submit quick) $(submit quick)"
+within 30 is "${builds%% *}" running
+master=$(prop MainPID)
+kill -9 "$master"
+within 20 other_master "$master"
+for build in $builds; do within 90 is "$build" succeeded; done
+
+begin "watchdog bite"
+builds="$(submit slow) $(submit quick)"
+within 30 is "${builds%% *}" running
+master=$(prop MainPID)
+kill -STOP "$master"
+within 40 other_master "$master"
+must said "atchdog"
+for build in $builds; do within 90 is "$build" succeeded; done
+
+begin "log files after a rotation"
+mv /var/log/copr-backend/backend.log /var/log/copr-backend/backend.log.1
+must copr_be.py reopen-logs
+build=$(submit quick)
+within 60 is "$build" succeeded
+within 10 grep -q "$build" /var/log/copr-backend/backend.log
+if command -v logrotate >/dev/null; then must logrotate -d /etc/logrotate.d/copr-backend; fi
+
+begin "journal"
+journal() { journalctl --no-pager -o cat -u $unit --since "$first" "$@"; }
+journal >"$work/journal"
+grep -qE '^[0-9]{4}-[0-9]{2}-[0-9]{2}T' "$work/journal" && fail "a second timestamp in each line"
+grep -qE '^<[0-7]>' "$work/journal" && fail "a priority that was not understood"
+journal -p err | grep -q "unknown key" || fail "errors are no errors"
+journal -p err | grep -q "ready, serving" && fail "news are errors"
+
+begin "drain over a restart, resume"
+build=$(submit slow)
+within 30 is "$build" running
+must copr_be.py drain --wait --reason "new disks"
+is "$build" succeeded || within 10 is "$build" succeeded
+waiting=$(submit quick)
+must systemctl restart $unit
+copr_be.py status | grep -q "new disks" || fail "no reason in the status"
+within 10 sh -c "copr_be.py why $waiting | grep -q -i drain"
+is "$waiting" pending || fail "started although drained: $(state "$waiting")"
+must copr_be.py resume
+within 60 is "$waiting" succeeded
+
+begin "stop"
+must systemctl stop $unit
+[ "$(prop Result)" = success ] || fail "result $(prop Result)"
+must gone
+[ ! -e /run/copr-backend ] || fail "/run/copr-backend is left"
+must_fail 3 copr_be.py status
+must systemctl disable $unit
+
+begin "--daemonize: a second is refused, after kill -9 it starts"
+must copr_be.py --daemonize
+master=$(cat /run/copr-backend/copr-be.pid)
+must_fail 3 copr_be.py --daemonize
+grep -q "pid $master " "$work/out" || fail "does not name pid $master"
+kill -9 "$master"
+within 10 gone
+must copr_be.py --daemonize
+must copr_be.py status
+build=$(submit quick)
+within 60 is "$build" succeeded
+must copr_be.py stop
+must gone
+[ ! -e /run/copr-backend/copr-be.pid ] || fail "the pid file is left"
+
+echo "all promises kept"
