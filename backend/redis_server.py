@@ -44,9 +44,10 @@ def connect(config: Config, *, timeout: float = 5.0) -> "redis.Redis":
         **_SILENT,
     }
     if config.redis_url:
-        # Keepalive: a worker blocks for minutes on a connection whose other end may be gone.
-        options |= {"socket_connect_timeout": min(timeout, 5.0), "socket_keepalive": True}
-        options["socket_keepalive_options"] = _KEEPALIVE
+        options["socket_connect_timeout"] = min(timeout, 5.0)
+        if not config.redis_url.startswith("unix:"):
+            # A worker blocks for minutes on a connection whose other end may be gone.
+            options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
         return redis.Redis.from_url(config.redis_url, **options)
     return redis.Redis(unix_socket_path=str(config.rundir / SOCKET_NAME), **options)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backend import __version__
+from backend.redis_server import BLOCK_SECONDS
 from tests.bench import packages, plan, plot, report, size, speed
 
 PARTS = {
@@ -43,13 +44,13 @@ def _measure(
         found["a"] = speed.measure(on, of, lambda text: say(f"a: {text}"))
     if parts & {"b", "c"}:
         workers, idle = ((2,), (3,)) if small else ((10, 100, 200, 500), (200, 500))
-        # All workers look around once in 30 s; so each is seen doing it once.
+        # So long that each worker is seen looking around once.
         found["b"] = size.measure(
             on,
             size.Size(
                 workers=workers if "b" in parts else (),
                 idle=idle if "c" in parts else (),
-                seconds=0.2 if small else 30,
+                seconds=0.2 if small else BLOCK_SECONDS + 1,
             ),
             lambda text: say(f"b, c: {text}"),
         )

@@ -1,8 +1,9 @@
 """Parts b and c: time to start, memory of idle workers, CPU of a daemon that has nothing to do."""
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.bench.daemon import Daemon, await_cpu_quiet, load, pause
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Numbers of workers to start; of those in `idle`, the CPU is watched for `seconds`."""
+    """Numbers of workers to start; with those in `idle`, the CPU is watched for `seconds`."""
 
     workers: tuple[int, ...]
     idle: tuple[int, ...]
@@ -21,18 +22,28 @@ class Size:
 
 
 def measure(on: speed.Ground, size: Size, say: Callable[[str], None]) -> dict[str, Any]:
-    """One daemon after the other, with the real builder and its private Redis."""
+    """One daemon after the other starts; those to be watched then idle side by side."""
     rows = []
-    for workers in sorted({*size.workers, *size.idle}):
-        seconds = size.seconds if workers in size.idle else 0
-        say(f"{workers} workers" + (f", {seconds:g} s idle" if seconds else ""))
-        rows.append(_one(on.top / f"size-{workers}", workers, seconds))
+    for workers in sorted({*size.workers} - {*size.idle}):
+        say(f"{workers} workers")
+        with _started(on.top, workers) as (_, row):
+            rows.append(row)
+    with contextlib.ExitStack() as stack:
+        watched = []
+        for workers in sorted(size.idle):
+            say(f"{workers} workers")
+            watched.append(stack.enter_context(_started(on.top, workers)))
+        if watched:
+            say(f"{' and '.join(map(str, sorted(size.idle)))} workers, {size.seconds:g} s idle")
+            rows += _watch(watched, size.seconds)
     celery = celery_child(on, min(10, *size.workers)) if size.workers else None
-    return {"rows": rows, "celery": celery}
+    return {"rows": sorted(rows, key=lambda row: row["workers"]), "celery": celery}
 
 
-def _one(top: Path, workers: int, seconds: float) -> dict[str, Any]:
-    daemon = Daemon(top, workers=workers)
+@contextlib.contextmanager
+def _started(top: Path, workers: int) -> Iterator[tuple[Daemon, dict[str, Any]]]:
+    """A daemon whose workers all wait, with how long it took and what it weighs."""
+    daemon = Daemon(top / f"size-{workers}", workers=workers)
     begin, before = time.monotonic(), load()
     with daemon:
         while len(daemon.idle_workers()) < workers:
@@ -45,10 +56,27 @@ def _one(top: Path, workers: int, seconds: float) -> dict[str, Any]:
             "all_waiting_s": time.monotonic() - begin,
         }
         await_cpu_quiet(daemon.pid)
-        row |= _memory(daemon)
-        if seconds:
-            row |= _idle(daemon.pid, seconds)
-    return row | {"load": [before, load()]}
+        yield daemon, row | _memory(daemon) | {"load": [before, load()]}
+
+
+def _watch(
+    daemons: list[tuple[Daemon, dict[str, Any]]], seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Their rows, with the CPU of all their processes, in percent of one core, by role."""
+    begin = time.monotonic()
+    roles = [{p: _role(proc.title(p)) for p in proc.family(d.pid)} for d, _ in daemons]
+    before = [proc.cpu(pids) for pids in roles]
+    pause(seconds)
+    length = time.monotonic() - begin
+    for (_, row), role, start in zip(daemons, roles, before, strict=True):
+        shares = dict.fromkeys(role.values(), 0.0)
+        for pid, used in proc.cpu(role).items():
+            shares[role[pid]] += (used - start.get(pid, 0.0)) / length * 100
+        yield row | {
+            "idle_cpu_percent": sum(shares.values()),
+            "idle_cpu_by_role": shares,
+            "load": [row["load"][0], load()],
+        }
 
 
 def _memory(daemon: Daemon) -> dict[str, Any]:
@@ -59,23 +87,6 @@ def _memory(daemon: Daemon) -> dict[str, Any]:
         "private_max_mib": max(m.private for m in found) / proc.MIB,
         "pss_mib": statistics.median(m.pss for m in found) / proc.MIB,
         "daemon_pss_mib": sum(m.pss for m in everything) / proc.MIB,
-    }
-
-
-def _idle(pid: int, seconds: float) -> dict[str, Any]:
-    """CPU of all its processes, redis-server included, in percent of one core."""
-    titles = {p: _role(proc.title(p)) for p in proc.family(pid)}
-    begin, before = time.monotonic(), proc.cpu(titles)
-    pause(seconds)
-    after, length = proc.cpu(titles), time.monotonic() - begin
-    roles: dict[str, float] = {}
-    for process, used in after.items():
-        share = (used - before.get(process, 0.0)) / length * 100
-        roles[titles[process]] = roles.get(titles[process], 0.0) + share
-    return {
-        "idle_cpu_percent": sum(roles.values()),
-        "idle_cpu_by_role": roles,
-        "watched_s": length,
     }
 
 
