@@ -7,7 +7,7 @@ them is one atomic command. Task payloads are retask's own, so a plain retask pr
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -165,11 +165,19 @@ class Queues:
 
     def holder(self, worker: str) -> tuple[ProcessId, int] | None:
         """The process behind a worker's name and its group; None if it never registered."""
-        raw = cast(dict[str, str], self.client.hgetall(names.WORKER_KEY.format(worker=worker)))
-        try:
-            return ProcessId(int(raw["pid"]), int(raw["start"])), int(raw["group"])
-        except (KeyError, ValueError):
-            return None
+        return self.holders([worker])[worker]
+
+    def holders(self, workers: Iterable[str]) -> dict[str, tuple[ProcessId, int] | None]:
+        """`holder` of many, in one request."""
+        workers = list(workers)
+        pipe = self.client.pipeline(transaction=False)
+        for worker in workers:
+            pipe.hmget(names.WORKER_KEY.format(worker=worker), "pid", "start", "group")
+        found: dict[str, tuple[ProcessId, int] | None] = dict.fromkeys(workers)
+        for worker, (pid, start, group) in zip(workers, pipe.execute(), strict=True):
+            with contextlib.suppress(TypeError, ValueError):
+                found[worker] = ProcessId(int(pid), int(start)), int(group)
+        return found
 
     def give_back(self, worker: str, group: int) -> None:
         """Return what a worker holds to the front of its queue, to be taken next."""

@@ -148,8 +148,8 @@ class JobGrab:
     def return_dead_claims(self) -> None:
         """Put back what dead workers held; a task that killed too many is failed."""
         held = self.queues.claims()
-        for worker in {*held, *self.queues.workers()}:
-            holder = self.queues.holder(worker)
+        known = self.queues.holders({*held, *self.queues.workers()})
+        for worker, holder in known.items():
             if holder and holder[0].alive:
                 continue
             if worker in held:
