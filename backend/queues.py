@@ -163,6 +163,10 @@ class Queues:
                 self.client.lrem(str(key), 1, str(payload))
         return found
 
+    def holds(self, worker: str) -> bool:
+        """True when the worker has a claim."""
+        return bool(self.client.exists(names.CLAIM_KEY.format(worker=worker)))
+
     def holder(self, worker: str) -> tuple[ProcessId, int] | None:
         """The process behind a worker's name and its group; None if it never registered."""
         return self.holders([worker])[worker]

@@ -87,10 +87,7 @@ class Worker:
         while not self._retirement.asked:
             try:
                 if not registered:
-                    # A claim whose answer got lost would otherwise be ours for ever. Whether
-                    # it is still to be built only the frontend knows: Redis may have forgotten.
-                    self._queues.bury(self.name)
-                    self._queues.wake("dead")
+                    self._let_go()
                     self._queues.register(self.name, self._group.id, self._process)
                     client: Any = self._queues.client
                     self._client_id = int(client.client_id())
@@ -103,6 +100,13 @@ class Worker:
                 registered = False  # a new server knows nothing of us
                 beat(IDLE_GRACE)
                 select.select([], [], [], PAUSE)
+
+    def _let_go(self) -> None:
+        """Drop a claim whose answer got lost: it would be ours for ever. Whether the task is
+        still to be built only the frontend knows: Redis may have forgotten a moment."""
+        if self._queues.holds(self.name):
+            self._queues.bury(self.name)
+            self._queues.wake("dead")
 
     def once(self, block: int) -> None:
         """Wait up to `block` seconds for a task, and do it."""

@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import sys
 
 from tests.chaos.run import run
@@ -15,6 +16,8 @@ if __name__ == "__main__":
     parser.add_argument("--keep", action="store_true", help="leave the directory")
     parser.add_argument("-v", "--verbose", action="store_true", help="print the timeline live")
     args = parser.parse_args()
+    # Ended from outside, it still takes everything with it that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     outcome = run(
         builds=args.builds, seed=args.seed, mode=args.mode, fury=args.fury, keep=args.keep,
         live=args.verbose,

@@ -89,8 +89,8 @@ class Users:
         """Make owners and projects; True when that is done."""
         state = self.arena.statedir if self.arena.embedded else self.arena.disk / "web"
         conf = "copr-be.conf" if self.arena.embedded else "web.conf"
+        assert (state / "copr-cli.conf").exists(), "its first start is not over"
         engine = make_engine(database_url(load(self.arena.top / conf)))
-        assert (state / "frontend.sqlite").exists()
         with Session(engine) as session, session.begin():
             for name in OWNERS:
                 user = session.scalar(sqlalchemy.select(User).where(User.name == name))
