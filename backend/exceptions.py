@@ -77,3 +77,8 @@ class Stopped(CoprBackendError):
 
 class InfrastructureError(CoprBackendError):
     """The farm's fault (host, disk, tool): the task is given back and tried again."""
+
+
+class Killed(InfrastructureError):
+    """A program of the build was killed from outside (memory, a person) or ran into a limit of
+    ours: tried again, but only `max_attempts` times, since it may be the package's doing."""

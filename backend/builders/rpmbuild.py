@@ -4,17 +4,18 @@ import contextlib
 import os
 import platform
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from backend import chroot as chroots
 from backend.builders import Artifact, BuildRequest, Monitor, Package, SourceInfo, collect, headers
-from backend.builders.sandbox import HOME, Area, Sandbox
+from backend.builders.sandbox import HOME, KILLED, Area, Sandbox
 from backend.builders.stream import Log, decisive_line, follow
 from backend.chroot import Chroot
 from backend.config import Config
-from backend.exceptions import BuildError, InfrastructureError, ToolError
+from backend.exceptions import BuildError, InfrastructureError, Killed, ToolError
 from backend.process import find_all
 
 TOOLS = "bwrap prlimit setpriv unshare mount rpm rpmbuild rpm2cpio cpio"
@@ -110,6 +111,8 @@ class RpmbuildBuilder:
             raise InfrastructureError(
                 f"the sandbox did not start: {decisive_line(bytes(log.tail))}"
             )
+        if code in KILLED:
+            raise Killed(_reason(bytes(log.tail), 128 + signal.SIGKILL))
         if code:
             raise BuildError(_reason(bytes(log.tail), code))
 
@@ -162,5 +165,7 @@ def _area(config: Config, srpm: Path, workdir: Path, slot: int) -> Area:
 def _our_fault() -> Iterator[None]:
     try:
         yield
-    except (OSError, ToolError) as error:
+    except ToolError as error:
+        raise Killed(f"builder: {error}") from error
+    except OSError as error:
         raise InfrastructureError(f"builder: {error}") from error

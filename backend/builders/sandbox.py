@@ -8,17 +8,20 @@ where the build's user can reach it, in a private mount namespace: its parents s
 import contextlib
 import os
 import resource
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from backend.config import Config
-from backend.exceptions import ToolError
+from backend.exceptions import Killed, ToolError
 from backend.process import CLEAN_ENV, Child, Result, find, run
 
 #: Slots wrap so that ids stay below 61184, where systemd's dynamic users begin.
 UID_RANGE = 478
 INNER_ID = 1000
+#: Exit codes that mean SIGKILL, to the sandbox itself or to what it runs.
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 HOME = "/builddir"
 #: Where bubblewrap starts: its own environment, seen inside, must not name a host path.
 ROOT = Path("/")
@@ -87,8 +90,11 @@ class Command:
     fds: tuple[int, ...]
 
     def run(self, timeout: float, limit: int = 16 * 1024**2) -> Result:
-        """Run it to its end."""
-        return run(self.argv, timeout=timeout, cwd=ROOT, pass_fds=self.fds, limit=limit)
+        """Run it to its end; raises Killed when somebody kills it, ToolError as `run` does."""
+        result = run(self.argv, timeout=timeout, cwd=ROOT, pass_fds=self.fds, limit=limit)
+        if result.code in KILLED:
+            raise Killed(f"a sandboxed program was killed: {result.last_line}")
+        return result
 
     def start(self, output: int) -> Child:
         """Start it; everything it prints goes to descriptor `output`."""

@@ -20,6 +20,7 @@ from backend.exceptions import (
     FrontendError,
     FrontendRefused,
     InfrastructureError,
+    Killed,
     ProtocolError,
     Stopped,
     ToolError,
@@ -143,10 +144,10 @@ class Worker:
             self._events.emit(text, "warning", kind="task.again")
             select.select([], [], [], PAUSE)
             self._queues.give_back(self.name, self._group.id)
-        except (InfrastructureError, ToolError, OSError) as error:
-            self._fault(claim, str(error))
-        except FrontendRefused as error:
+        except (FrontendRefused, Killed, ToolError) as error:
             self._fault(claim, str(error), self._max_attempts)
+        except (InfrastructureError, OSError) as error:
+            self._fault(claim, str(error))
         except Stopped as error:
             self._events.emit(f"build {claim.task_id}: {error}", "warning")
             self._finish(claim, None)

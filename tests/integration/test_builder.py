@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from backend import config
 from backend.builders import Artifact, BuildRequest
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.builders.sandbox import HOME, environment
-from backend.exceptions import BuildError, Canceled
+from backend.exceptions import BuildError, Canceled, Killed
 
 pytestmark = pytest.mark.rpmbuild
 
@@ -141,6 +142,21 @@ def test_failed_build_names_the_section_and_the_log_ends_with_it(
     with pytest.raises(BuildError, match=r"Bad exit status from .* \(%build\)"):
         build(source(tmp_path, build="exit 3"))
     assert watcher.log.rstrip().endswith(b"(%build)")
+
+
+def test_a_sandbox_that_somebody_kills_is_no_failure_of_the_package(
+    tmp_path: Path, build: Build, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def output(data: bytes) -> None:
+        for name in Path("/proc").glob("[0-9]*/comm") if b"NOW" in data else ():
+            with contextlib.suppress(OSError):
+                fields = (name.parent / "stat").read_text().rpartition(")")[2].split()
+                if name.read_text() == "bwrap\n" and int(fields[1]) == os.getpid():
+                    os.kill(int(name.parent.name), signal.SIGKILL)
+
+    monkeypatch.setattr(watcher, "output", output)
+    with pytest.raises(Killed, match="signal 9"):
+        build(source(tmp_path, build="echo NOW; sleep 60"))
 
 
 def test_other_architecture_is_explained(tmp_path: Path, build: Build) -> None:

@@ -16,6 +16,7 @@ from backend.exceptions import (
     FrontendError,
     FrontendRefused,
     InfrastructureError,
+    Killed,
     ProtocolError,
     Stopped,
 )
@@ -68,12 +69,13 @@ def test_trouble_gives_the_task_back(
     assert (queues.queued(0), queues.claims(), queues.outbox()) == (["7"], {}, [])
 
 
-def test_a_frontend_that_refuses_again_and_again_fails_the_task(
-    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [FrontendRefused("400"), Killed("signal 9")])
+def test_what_may_be_the_tasks_own_doing_fails_it_in_the_end(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     idle._queues.enqueue(0, "7-fedora-41-x86_64")
-    work(idle, monkeypatch, FrontendRefused("400"))
-    queues = work(idle, monkeypatch, FrontendRefused("400"))
+    work(idle, monkeypatch, error)
+    queues = work(idle, monkeypatch, error)
     (report,) = queues.outbox()
     assert (report.task_id, report.build["status"]) == ("7-fedora-41-x86_64", 0)
     assert "2 faults" in report.build["failure"]
