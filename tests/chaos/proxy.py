@@ -50,6 +50,8 @@ class Proxy:
     broken: dict[str, int] = field(default_factory=dict)
     _ready: threading.Event = field(default_factory=threading.Event)
     _loop: asyncio.AbstractEventLoop | None = None
+    #: The event loop itself forgets tasks that wait.
+    _tasks: "set[asyncio.Task[None] | None]" = field(default_factory=set)
 
     def start(self) -> None:
         """Serve from a thread of its own."""
@@ -81,11 +83,16 @@ class Proxy:
         return ""
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError):
-            while request := await _read(reader):
-                if not await self._handle(request, reader, writer):
-                    break
-        writer.transport.abort()
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError):
+                while request := await _read(reader):
+                    if not await self._handle(request, reader, writer):
+                        break
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
 
     async def _handle(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -1,0 +1,73 @@
+"""What a killed worker had finished is reported as it lies on disk."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from backend import resume as module
+from backend.config import Config
+from backend.job import RpmTask, SourceTask
+from backend.results import ResultDir
+from backend.resume import resume
+
+COMMON = {"build_id": 7, "project_owner": "jdoe", "project_name": "p", "project_dirname": "p"}
+
+
+def config(tmp_path: Path) -> Config:
+    return cast(Config, SimpleNamespace(destdir=tmp_path, results_url="http://x/results"))
+
+
+def finished(path: Path, document: Any) -> ResultDir:
+    result = ResultDir(path)
+    result.open("attempt 1")
+    result.write_json(document)
+    result.mark_success()
+    result.close()
+    return result
+
+
+def test_a_source_build(tmp_path: Path) -> None:
+    task = SourceTask.from_record(COMMON | {"task_id": "7", "source_type": 1, "source_json": "{}"})
+    document = {"name": "hello", "epoch": 3, "version": "2.8", "release": "1"}
+    result = finished(tmp_path / "r", document)
+    assert resume(config(tmp_path), task, result) is None, "its source package is missing"
+    (tmp_path / "r" / "hello-2.8-1.src.rpm").write_bytes(b"rpm")
+    assert resume(config(tmp_path), task, result) == {
+        "pkg_name": "hello",
+        "pkg_version": "3:2.8-1",
+        "srpm_url": "http://x/results/jdoe/p/srpm-builds/00000007/hello-2.8-1.src.rpm",
+        "results": document,
+    }
+
+
+def test_an_rpm_build_is_published_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published: list[Path] = []
+    monkeypatch.setattr(module, "publish", lambda repo, **_: published.append(repo))
+    task = RpmTask.from_record(
+        COMMON
+        | {
+            "task_id": "7-fedora-41-x86_64",
+            "chroot": "fedora-41-x86_64",
+            "package_name": "hello",
+            "package_version": "2.8-1",
+            "srpm_url": "http://x/s.src.rpm",
+        }
+    )
+    package = {"name": "hello", "epoch": None, "version": "2.8", "release": "1"}
+    document = {"packages": [package | {"arch": "noarch"}, package | {"arch": "src"}]}
+    result = finished(tmp_path / "r", document)
+    assert resume(config(tmp_path), task, result) == {
+        "results": document,
+        "built_packages": "hello 2.8",
+        "pkg_version": "2.8-1",
+    }
+    assert published == [tmp_path / "jdoe" / "p" / "fedora-41-x86_64"]
+
+
+def test_what_is_not_marked_is_built_again(tmp_path: Path) -> None:
+    result = finished(tmp_path / "r", {"packages": []})
+    (tmp_path / "r" / "success").unlink()
+    task = cast(RpmTask, None)
+    assert resume(config(tmp_path), task, result) is None
