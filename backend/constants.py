@@ -105,6 +105,8 @@ CLAIM_PREFIX: Final = "copr-be:claim:"
 #: Hash: pid, start (kernel start time), group; task and since (epoch; both empty while idle).
 WORKER_KEY: Final = "copr-be:worker:{worker}"
 WORKER_PREFIX: Final = "copr-be:worker:"
+#: Set of the names of all workers that have registered or claimed.
+WORKERS_KEY: Final = "copr-be:workers"
 #: Fencing token, one INCR per start.
 ATTEMPT_KEY: Final = "copr-be:attempt:{task}"
 #: Hash: deaths (workers that died over the task), faults (the farm could not do it).
@@ -117,6 +119,8 @@ LATELY: Final = 600.0
 CANCEL_KEY: Final = "copr-be:cancel"
 #: List of reports that the frontend has not accepted yet, oldest first.
 OUTBOX_KEY: Final = "copr-be:outbox"
+#: Set of the tasks whose report is being sent, or was with unknown success.
+SENDING_KEY: Final = "copr-be:outbox:sending"
 #: Capped stream of events. The log process shortens it to EVENTS_KEEP once they are written;
 #: writers shorten it to EVENTS_MAXLEN, which happens only while there is no log process.
 EVENTS_KEY: Final = "copr-be:events"

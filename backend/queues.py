@@ -70,7 +70,8 @@ return 1
 """
 
 
-def _task_id(payload: str) -> str:
+def task_of(payload: str) -> str:
+    """The task id in a queue's payload; raises ProtocolError."""
     try:
         data = json.loads(json.loads(payload)["_data"])
         return str(data["task_id"])
@@ -99,13 +100,30 @@ class Queues:
         if not self.queue(group).enqueue(RetaskTask({"task_id": task_id})):
             raise CoprBackendError(f"cannot enqueue task {task_id}: Redis did not take it")
 
+    def enqueue_all(self, tasks: Iterable[tuple[str, int]]) -> None:
+        """Append (task id, group) pairs, in order and in one round trip."""
+        pipe = self.client.pipeline(transaction=True)
+        for task_id, group in tasks:
+            queue = self.queue(group)
+            queue.rdb = pipe
+            queue.enqueue(RetaskTask({"task_id": task_id}))
+        pipe.execute()
+
+    def take_all(self, group: int) -> list[str]:
+        """Empty the group's queue; returns what was in it, next one first."""
+        key = names.QUEUE_KEY.format(group=group)
+        pipe = self.client.pipeline(transaction=True)
+        pipe.lrange(key, 0, -1)
+        pipe.delete(key)
+        return [task_of(payload) for payload in reversed(pipe.execute()[0])]
+
     def queued(self, group: int) -> list[str]:
         """Task ids in the queue, next one first; unreadable payloads are dropped from it."""
         key = names.QUEUE_KEY.format(group=group)
         found = []
         for payload in reversed(cast(list[str], self.client.lrange(key, 0, -1))):
             try:
-                found.append(_task_id(payload))
+                found.append(task_of(payload))
             except ProtocolError:
                 self.client.lrem(key, 1, payload)
         return found
@@ -115,7 +133,7 @@ class Queues:
         key = names.QUEUE_KEY.format(group=group)
         for payload in cast(list[str], self.client.lrange(key, 0, -1)):
             with contextlib.suppress(ProtocolError):  # `queued` drops those
-                if _task_id(payload) == task_id:
+                if task_of(payload) == task_id:
                     return bool(self.client.lrem(key, 1, payload))
         return False
 
@@ -129,7 +147,10 @@ class Queues:
         """Say which process this worker is; its claim is returned once that one is dead."""
         key = names.WORKER_KEY.format(worker=worker)
         fields = {"pid": process.pid, "start": process.start, "group": group}
-        self.client.hset(key, mapping=cast(Any, fields))
+        pipe = self.client.pipeline(transaction=True)
+        pipe.hset(key, mapping=cast(Any, fields))
+        pipe.sadd(names.WORKERS_KEY, worker)
+        pipe.execute()
 
     def claim(self, group: int, worker: str, timeout: int) -> Claim | None:
         """Wait for a task and take it, atomically; None after `timeout` seconds."""
@@ -140,7 +161,7 @@ class Queues:
         if payload is None:
             return None
         try:
-            task_id = _task_id(str(payload))
+            task_id = task_of(str(payload))
         except ProtocolError:
             self.client.delete(key)
             raise
@@ -148,19 +169,23 @@ class Queues:
         pipe.incr(names.ATTEMPT_KEY.format(task=task_id))
         held = {"task": task_id, "since": round(time.time(), 3)}
         pipe.hset(names.WORKER_KEY.format(worker=worker), mapping=cast(Any, held))
+        pipe.sadd(names.WORKERS_KEY, worker)
         return Claim(worker, group, task_id, int(pipe.execute()[0]))
 
     def claims(self) -> dict[str, str]:
         """Worker name → the task that it holds; unreadable payloads are dropped."""
+        workers = self.workers()
+        pipe: Any = self.client.pipeline(transaction=False)
+        for worker in workers:
+            pipe.lindex(names.CLAIM_KEY.format(worker=worker), 0)
         found = {}
-        for key in self.client.scan_iter(match=names.CLAIM_PREFIX + "*", count=1000):
-            payload = self.client.lindex(key, 0)
+        for worker, payload in zip(workers, pipe.execute(), strict=True):
             if payload is None:
                 continue
             try:
-                found[str(key).removeprefix(names.CLAIM_PREFIX)] = _task_id(str(payload))
+                found[worker] = task_of(payload)
             except ProtocolError:
-                self.client.lrem(str(key), 1, str(payload))
+                self.client.lrem(names.CLAIM_KEY.format(worker=worker), 1, payload)
         return found
 
     def holds(self, worker: str) -> bool:
@@ -193,14 +218,20 @@ class Queues:
 
     def bury(self, worker: str) -> None:
         """Forget a dead worker, whose claim has been returned."""
-        self.client.delete(
-            names.WORKER_KEY.format(worker=worker), names.CLAIM_KEY.format(worker=worker)
-        )
+        pipe = self.client.pipeline(transaction=True)
+        pipe.delete(names.WORKER_KEY.format(worker=worker), names.CLAIM_KEY.format(worker=worker))
+        pipe.srem(names.WORKERS_KEY, worker)
+        pipe.execute()
 
     def workers(self) -> list[str]:
         """Names of all registered workers."""
-        keys = self.client.scan_iter(match=names.WORKER_PREFIX + "*", count=1000)
-        return [str(key).removeprefix(names.WORKER_PREFIX) for key in keys]
+        return sorted(cast(set[str], self.client.smembers(names.WORKERS_KEY)))
+
+    def enlist(self) -> None:
+        """Find workers and claims that the set of workers has forgotten. Reads all keys."""
+        for prefix in (names.WORKER_PREFIX, names.CLAIM_PREFIX):
+            for key in self.client.scan_iter(match=prefix + "*", count=1000):
+                self.client.sadd(names.WORKERS_KEY, str(key).removeprefix(prefix))
 
     def count_death(self, task_id: str) -> int:
         """One more worker died over this task; returns how many by now."""
@@ -296,24 +327,6 @@ class Queues:
         pipe.rpush(names.OUTBOX_KEY, json.dumps(dict(build)))
         if dead_worker:
             pipe.delete(names.CLAIM_KEY.format(worker=dead_worker))
-        pipe.execute()
-
-    def sending(self, report: Report) -> bool:
-        """Note that the report is about to be sent; True if it was sent before, outcome unknown."""
-        key = names.OUTBOX_KEY + ":sending"
-        before = self.client.get(key) == report.raw
-        self.client.set(key, report.raw)
-        return before
-
-    def delivered(self, report: Report) -> None:
-        """The frontend has it: forget the report and everything about its task."""
-        pipe = self.client.pipeline(transaction=True)
-        pipe.lrem(names.OUTBOX_KEY, 1, report.raw)
-        pipe.delete(
-            names.OUTBOX_KEY + ":sending",
-            names.TASK_KEY.format(task=report.task_id),
-            names.ATTEMPT_KEY.format(task=report.task_id),
-        )
         pipe.execute()
 
     # --- wake-up --------------------------------------------------------------------------

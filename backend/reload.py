@@ -19,7 +19,10 @@ AT_RESTART = frozenset(
     }
 )
 #: The grabber looks at all of `[backend]`; the master itself at these.
-_GRABBER_ONLY = frozenset({"max_workers", "build_groups", "sleeptime"})
+_GRABBER_ONLY = frozenset(
+    {"max_workers", "build_groups", "sleeptime", "blocked_owners", "fair_share_half_life"}
+)
+_GRABBER_LIMITS = "builds_max_workers"
 _MASTER_ONLY = frozenset({"exit_on_worker", "stop_timeout"})
 _LOG_ONLY = ("log_", "webhook_", "stall_alarm")
 #: The sentinel in the log process knows the groups; reports are told only to a webhook.
@@ -42,7 +45,7 @@ def users_of(option: str) -> Set[str]:
     """The kinds of children that use an option (named by its field of Config)."""
     if option in _MASTER_ONLY:
         return frozenset()
-    if option in _GRABBER_ONLY:
+    if option in _GRABBER_ONLY or option.startswith(_GRABBER_LIMITS):
         return frozenset({"jobgrab"})
     if option in _LOG_AND_GRABBER:
         return frozenset({"log", "jobgrab"})

@@ -13,7 +13,7 @@ from backend.exceptions import ProtocolError
 from backend.job import PendingTask
 
 #: Why somebody wakes the grabber.
-REASONS = ("new", "cancel", "outbox", "free", "dead", "drain")
+REASONS = ("new", "cancel", "outbox", "free", "dead", "drain", "mark")
 #: A message names at most so many tasks; more are better fetched.
 MAX_TASKS = 1000
 #: The tasks of an older message (seconds) are not believed, but fetched.
@@ -23,7 +23,8 @@ MAX_AGE = 30.0
 @dataclass(frozen=True, kw_only=True)
 class Wake:
     """One message. `tasks`: new ones, so that nothing need be fetched (only with `new`);
-    `ended`: the task that left a worker (only with `outbox` and `free`)."""
+    `ended`: the task that left a worker (only with `outbox` and `free`), or the text of a `mark`
+    that the grabber sends to itself, to know that all earlier messages have arrived."""
 
     why: str
     tasks: tuple[PendingTask, ...] = ()

@@ -1,19 +1,27 @@
 """One pass of the job grabber at a time, against a frontend in memory."""
 
+import json
 import os
 import signal
 import time
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import fakeredis
 import pytest
 
+from backend import wake
 from backend.config import Config, Group
-from backend.daemons import job_grab
-from backend.daemons.job_grab import JobGrab
+from backend.constants import DRAIN_KEY, GRABBER_KEY, WAITING_KEY, WAKE_CHANNEL
+from backend.conveyor import Conveyor
+from backend.daemons import cancels
+from backend.daemons.desk import Desk
+from backend.daemons.job_grab import JobGrab, read_history
 from backend.events import Events
-from backend.exceptions import FrontendError
+from backend.exceptions import FrontendError, FrontendRefused
+from backend.fairshare import History
 from backend.frontend import Frontend
+from backend.outbox import Outbox
 from backend.process import ProcessId
 from backend.queues import Queues
 from tests.unit.test_core_values import pending
@@ -53,20 +61,76 @@ class MemoryFrontend:
 
 
 class FakeConfig:
+    builds_max_workers = builds_max_workers_owner = builds_max_workers_sandbox = 0
+    builds_max_workers_arch: ClassVar[dict[str, int]] = {}
+    builds_max_workers_arch_per_owner: ClassVar[dict[str, int]] = {}
+    builds_max_workers_tag: ClassVar[dict[str, int]] = {}
+    blocked_owners = ()
+    embedded = True
     groups = (Group(id=0, name="PC", archs=("x86_64",), max_workers=2),)
     max_attempts = 2
     sleeptime = 1
     webhook_url = ""
 
 
-def grabber(frontend: MemoryFrontend) -> JobGrab:
-    client = fakeredis.FakeRedis(decode_responses=True)
-    return JobGrab(
-        cast(Config, FakeConfig()),
-        cast(Frontend, frontend),
-        Queues(client),
-        Events(client, "jobgrab"),
-    )
+class InlineLane:
+    """Asks at once, in the same thread."""
+
+    busy = False
+
+    def ask(self, request: Any, done: Any, failed: Any) -> None:
+        try:
+            answer = request()
+        except (FrontendError, FrontendRefused) as error:
+            failed(error)
+        else:
+            done(answer)
+
+
+class Rig:
+    """A grabber, and the messages that it would hear."""
+
+    def __init__(self, frontend: Any, lane: Any = lambda _name: InlineLane()) -> None:
+        client = fakeredis.FakeRedis(decode_responses=True)
+        self.queues = Queues(client)
+        desk = Desk(
+            cast(Config, FakeConfig()),
+            self.queues,
+            Events(client, "jobgrab"),
+            Conveyor(history=History(half_life=3600.0, start=0.0)),
+            frontend=lambda: cast(Frontend, frontend),
+            lane=lane,
+        )
+        self.messages = self.queues.subscribe()
+        self.messages.get_message(timeout=1)
+        self.grab = JobGrab(desk)
+        self.conveyor = desk.conveyor
+        self.desk = desk
+
+    def hear(self) -> None:
+        """All messages that have arrived."""
+        while True:
+            message = self.messages.get_message(timeout=0)
+            if message is None:
+                return
+            self.grab.heard(str(message["data"]))
+
+    def look(self, fetch: bool) -> None:
+        """Messages, then a turn in which everything is due, and what follows from it."""
+        self.hear()
+        for part in (self.grab.rescue, self.grab.cancels):
+            part.soon()
+        if fetch:
+            self.grab.mirror.soon()
+            self.grab.mirror._calm_until = 0.0
+        self.grab.deliver._not_before = 0.0
+        self.grab.look()
+        self.hear()
+        self.grab.look()
+
+
+def grabber(frontend: MemoryFrontend) -> Rig:
+    return Rig(frontend)
 
 
 def alive() -> ProcessId:
@@ -126,7 +190,7 @@ def test_a_report_with_unknown_outcome_is_not_sent_twice() -> None:
     grab = grabber(frontend)
     grab.look(fetch=True)
     grab.queues.post({"id": 1, "task_id": "1", "status": 1})
-    grab.queues.sending(grab.queues.outbox()[0])
+    Outbox(grab.queues.client).sending(grab.queues.outbox())
     grab.look(fetch=True)
     assert frontend.updates == []
     assert grab.queues.outbox() == []
@@ -162,7 +226,7 @@ def test_a_running_task_is_acknowledged_when_its_worker_has_ended_it(
     frontend.unfinished, frontend.cancels = [], ["1"]
     grab.look(fetch=True)
     assert (signals, frontend.updates) == ([signal.SIGUSR1], [])
-    monkeypatch.setattr(job_grab, "DEAF", -1.0)
+    monkeypatch.setattr(cancels, "DEAF", -1.0)
     grab.look(fetch=False)
     assert signals[1:] == [signal.SIGKILL]
     grab.queues.finish(claim, None)
@@ -180,7 +244,8 @@ def test_a_success_from_before_the_cancel_is_delivered_before_it_is_acknowledged
     assert claim
     grab.queues.finish(claim, {"id": 1, "task_id": "1", "status": 1})
     frontend.cancels = ["1"]
-    grab.cancel()
+    grab.hear()
+    grab.grab.cancels.step(grab.desk.tick())
     assert frontend.updates == []
     grab.look(fetch=True)
     assert frontend.updates == [
@@ -249,7 +314,7 @@ def test_a_worker_that_builds_what_is_reported_is_stopped() -> None:
     assert claim
     grab.queues.post({"id": 1, "task_id": "1", "status": 1})
     for _ in range(2):
-        grab.refresh()
+        grab.look(fetch=True)
     assert not grab.queues.current(claim)
 
 
@@ -261,3 +326,158 @@ def test_claims_of_nobody_come_back_by_the_frontends_list() -> None:
         grab.look(fetch=True)
     assert grab.queues.queued(0) == ["1"]
     assert grab.queues.claims() == {}
+
+
+class SlowLane:
+    """Answers when the test lets it."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self._asked: Any = None
+
+    def ask(self, request: Any, done: Any, failed: Any) -> None:
+        assert not self.busy
+        self.busy, self._asked = True, (request, done, failed)
+
+    def answer(self) -> None:
+        request, done, failed = self._asked
+        self.busy = False
+        InlineLane().ask(request, done, failed)
+
+
+def slow(frontend: MemoryFrontend) -> tuple[Rig, dict[str, SlowLane]]:
+    lanes: dict[str, SlowLane] = {}
+
+    def lane(name: str) -> SlowLane:
+        lanes[name] = SlowLane()
+        return lanes[name]
+
+    return Rig(frontend, lane), lanes
+
+
+def test_a_cancel_does_not_wait_for_other_slow_answers() -> None:
+    frontend = MemoryFrontend("1", "2", "3")
+    rig, lanes = slow(frontend)
+    rig.grab.look()
+    lanes["mirror"].answer()
+    lanes["cancels"].answer()
+    rig.queues.post({"id": 9, "task_id": "9", "status": 1})
+    rig.look(fetch=True)
+    assert rig.queues.queued(0) == ["1", "2"]
+    assert lanes["mirror"].busy
+    assert lanes["deliver"].busy
+    lanes["cancels"].answer()
+    frontend.cancels = ["2", "3"]
+    rig.queues.wake("cancel")
+    rig.hear()
+    rig.grab.look()
+    lanes["cancels"].answer()
+    rig.grab.look()
+    assert rig.queues.queued(0) == ["1"]
+    assert len(rig.conveyor.backlog) == 0
+    lanes["cancels"].answer()
+    assert [update[1] for update in frontend.updates] == ["2", "3"]
+    lanes["mirror"].answer()  # its list is from before: 2 and 3 are not started again
+    rig.grab.look()
+    assert rig.queues.queued(0) == ["1"]
+
+
+def test_new_tasks_of_a_message_start_without_a_fetch() -> None:
+    frontend = MemoryFrontend()
+    rig = Rig(frontend)
+    rig.look(fetch=True)
+    frontend.away = True
+    record = {"task_id": "5", "build_id": 5, "project_owner": "jdoe"}
+    rig.queues.client.publish(WAKE_CHANNEL, wake.encode("new", [record]))
+    rig.hear()
+    rig.grab.look()
+    assert rig.queues.queued(0) == ["5"]
+
+
+def test_a_slow_frontend_is_not_asked_without_pause() -> None:
+    rig, lanes = slow(MemoryFrontend("1"))
+    rig.grab.look()
+    rig.grab.mirror._began -= 4.0  # as if the answer had taken so long
+    lanes["mirror"].answer()
+    rig.grab.mirror.soon()
+    rig.grab.mirror.soon()
+    assert 15.0 < rig.grab.mirror.due - rig.desk.tick() <= 25.0
+
+
+def test_a_drained_farm_takes_back_what_waits_and_resumes() -> None:
+    rig = Rig(MemoryFrontend("1", "2", "3"))
+    rig.look(fetch=True)
+    rig.queues.register("0-0-1", 0, alive())
+    assert rig.queues.claim(0, "0-0-1", 1)
+    rig.queues.client.set(DRAIN_KEY, "since noon: new disk")
+    rig.queues.wake("drain")
+    rig.look(fetch=False)
+    assert (rig.queues.queued(0), rig.queues.claims()) == ([], {"0-0-1": "1"})
+    rig.grab.notice._not_before = 0.0
+    rig.grab.look()
+    waiting = rig.queues.client.hgetall(WAITING_KEY)
+    assert json.loads(waiting["2"])["reason"] == "the farm is drained: since noon: new disk"
+    assert rig.queues.client.hget(GRABBER_KEY, "startable") == "0"
+    rig.queues.client.delete(DRAIN_KEY)
+    rig.look(fetch=False)
+    assert rig.queues.queued(0) == ["2"]
+
+
+def test_why_tasks_wait_is_written_down_and_wiped_off() -> None:
+    frontend = MemoryFrontend("1", "2", "3", "4")
+    rig = Rig(frontend)
+    rig.look(fetch=True)
+    rig.grab.notice._not_before = 0.0
+    rig.grab.look()
+    waiting = {k: json.loads(v) for k, v in rig.queues.client.hgetall(WAITING_KEY).items()}
+    assert {name: (w["position"], w["group"]) for name, w in waiting.items()} == {
+        "3": (1, 0),
+        "4": (2, 0),
+    }
+    assert waiting["3"]["reason"] == "all 2 workers of group PC are busy"
+    state = rig.queues.client.hgetall(GRABBER_KEY)
+    assert (state["backlog"], state["startable"], state["free"]) == ("2", "2", "0")
+    assert state["pid"] == str(os.getpid())
+    frontend.unfinished, frontend.away = ["1", "2"], False
+    rig.look(fetch=True)
+    rig.grab.notice._not_before = 0.0
+    rig.grab.look()
+    assert rig.queues.client.exists(WAITING_KEY) == 0
+
+
+def test_a_frontend_that_is_away_is_part_of_the_reason() -> None:
+    frontend = MemoryFrontend("1", "2", "3")
+    rig = Rig(frontend)
+    rig.look(fetch=True)
+    frontend.away = True
+    rig.look(fetch=True)
+    rig.grab.notice._not_before = 0.0
+    rig.grab.look()
+    reason = json.loads(rig.queues.client.hgetall(WAITING_KEY)["3"])["reason"]
+    assert reason.startswith("all 2 workers of group PC are busy; the frontend is away since ")
+    assert rig.queues.client.hget(GRABBER_KEY, "trouble") == "away"
+
+
+def test_a_task_that_vanished_from_redis_is_asked_for_and_started_again() -> None:
+    rig = Rig(MemoryFrontend("1"))
+    rig.look(fetch=True)
+    rig.queues.clean(0)  # as a Redis that forgot its last second
+    rig.look(fetch=False)
+    rig.hear()
+    rig.grab.mirror._calm_until = 0.0
+    rig.grab.look()
+    rig.grab.look()
+    assert rig.queues.queued(0) == ["1"]
+
+
+def test_the_history_outlives_the_grabber(tmp_path: Path) -> None:
+    path = tmp_path / "fairshare.json"
+    rig = Rig(MemoryFrontend("1"))
+    rig.grab._file = path
+    rig.look(fetch=True)
+    rig.grab.store()
+    again = read_history(path, 3600.0, time.time())
+    assert again.seconds("jdoe", time.time()) > 1.0
+    path.write_text("{")
+    assert read_history(path, 3600.0, 0.0).used == {}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["fairshare.json"]

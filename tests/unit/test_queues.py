@@ -10,6 +10,7 @@ from retask import Task as RetaskTask
 
 from backend import constants
 from backend.exceptions import Canceled, ProtocolError
+from backend.outbox import Outbox
 from backend.process import ProcessId
 from backend.queues import Queues
 
@@ -79,13 +80,32 @@ def test_a_worker_back_from_the_dead_reports_nothing(queues: Queues) -> None:
 
 
 def test_a_report_that_was_sent_before_is_known(queues: Queues) -> None:
-    queues.post({"task_id": "1", "status": 1})
-    (report,) = queues.outbox()
-    assert not queues.sending(report)
-    assert queues.sending(report)
-    queues.delivered(report)
-    assert queues.outbox() == []
+    outbox = Outbox(queues.client)
+    for task in ("1", "2"):
+        queues.post({"task_id": task, "status": 1})
+    first, second = outbox.read(9)
+    assert outbox.sending([first]) == set()
+    assert outbox.sending([first, second]) == {"1"}
+    outbox.delivered([first])
+    assert [report.task_id for report in outbox.read(9)] == ["2"]
+    assert outbox.sending([second]) == {"2"}
+    outbox.delivered([second])
     assert queues.client.keys("copr-be:*") == []
+
+
+def test_a_report_that_holds_up_the_others_goes_to_the_end(queues: Queues) -> None:
+    outbox = Outbox(queues.client)
+    for task in ("1", "2"):
+        queues.post({"task_id": task, "status": 1})
+    outbox.to_the_end(outbox.read(1)[0])
+    assert [report.task_id for report in outbox.read(0)] == ["2", "1"]
+
+
+def test_many_are_enqueued_and_taken_back_in_order(queues: Queues) -> None:
+    queues.enqueue_all([("1", 0), ("2", 1), ("3", 0)])
+    assert queues.queued(0) == ["1", "3"]
+    assert queues.take_all(0) == ["1", "3"]
+    assert (queues.queued(0), queues.queued(1)) == ([], ["2"])
 
 
 def test_a_repeated_finish_reports_once(queues: Queues) -> None:
@@ -107,7 +127,7 @@ def test_a_success_that_its_owner_has_canceled_does_not_end_the_claim(queues: Qu
     assert (queues.claims(), queues.outbox()) == ({"w": "1"}, [])
     assert queues.finish(claim, None)
     assert queues.claims() == {}
-    assert queues.client.keys("copr-be:*") == ["copr-be:worker:w"]
+    assert sorted(queues.client.keys("copr-be:*")) == ["copr-be:worker:w", "copr-be:workers"]
 
 
 def test_the_report_of_a_dead_worker_replaces_its_claim(queues: Queues) -> None:
@@ -146,6 +166,8 @@ def test_registered_workers_are_identified_by_start_time(queues: Queues) -> None
 def test_garbage_in_a_claim_is_dropped(queues: Queues) -> None:
     key = constants.CLAIM_KEY.format(worker="0-0-9")
     queues.client.lpush(key, "garbage")
+    queues.enlist()
+    assert queues.workers() == ["0-0-9"]
     assert queues.claims() == {}
     assert not queues.client.exists(key)
 
@@ -188,11 +210,11 @@ def test_nothing_is_known_of_a_task_that_ended_without_a_report(queues: Queues) 
     queues.count_death("1")
     queues.request_cancel("1")
     assert queues.finish(claim, None)
-    assert queues.client.keys("copr-be:*") == ["copr-be:worker:w"]
+    assert sorted(queues.client.keys("copr-be:*")) == ["copr-be:worker:w", "copr-be:workers"]
     queues.count_death("2")
     queues.request_cancel("2")
     queues.forget("2")
-    assert queues.client.keys("copr-be:*") == ["copr-be:worker:w"]
+    assert sorted(queues.client.keys("copr-be:*")) == ["copr-be:worker:w", "copr-be:workers"]
 
 
 def test_a_worker_says_what_it_has_and_since_when(queues: Queues) -> None:

@@ -58,6 +58,7 @@ def worker(client: "redis.Redis", name: str, process: ProcessId, **more: object)
     key = constants.WORKER_KEY.format(worker=name)
     fields = {"pid": process.pid, "start": process.start, "group": 0, "task": "", **more}
     client.hset(key, mapping={name: str(value) for name, value in fields.items()})
+    client.sadd(constants.WORKERS_KEY, name)
 
 
 def me() -> ProcessId:
