@@ -61,7 +61,7 @@ def _measure(
         packed = (
             packages.Size(packages=1, functions=1, jobs=1, rounds=1)
             if small
-            else packages.Size(packages=6, functions=40, jobs=cores, rounds=3)
+            else packages.Size(packages=6, functions=100, jobs=cores, rounds=3)
         )
         found["e"] = packages.measure(on.top, packed, lambda text: say(f"e: {text}"))
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.process import find, run
+from tests.bench import proc
 from tests.bench.daemon import ROOT, Daemon, await_cpu_quiet, environment, load, pause
 
 _SPEC = """\
@@ -83,7 +84,7 @@ def measure(top: Path, size: Size, say: Callable[[str], None]) -> dict[str, Any]
     sources = top / "sources"
     sources.mkdir()
     srpms = make_packages(sources, size)
-    farm, xargs, empty = [], [], []
+    farm, xargs, empty = [], [], []  # each a list of (seconds, seconds of CPU)
     before = load()
     with Daemon(top / "packages", workers=size.jobs) as daemon:
         for number in range(size.rounds):
@@ -95,33 +96,40 @@ def measure(top: Path, size: Size, say: Callable[[str], None]) -> dict[str, Any]
             plain.mkdir()
             xargs.append(_xargs(daemon.conf, plain, size.jobs, [str(srpm) for srpm in srpms]))
             empty.append(_xargs(daemon.conf, plain, size.jobs, [""] * len(srpms)))
+    bare = [(a[0] - b[0], a[1] - b[1]) for a, b in zip(xargs, empty, strict=True)]
     return {
         "packages": size.packages,
         "jobs": size.jobs,
-        "farm_s": farm,
-        "xargs_s": xargs,
-        "xargs_without_build_s": empty,
-        "overhead_percent": _overhead(farm, xargs),
-        "overhead_strict_percent": _overhead(
-            farm, [whole - start for whole, start in zip(xargs, empty, strict=True)]
-        ),
+        "farm_s": [seconds for seconds, _ in farm],
+        "xargs_s": [seconds for seconds, _ in xargs],
+        "xargs_without_build_s": [seconds for seconds, _ in empty],
+        "farm_cpu_s": [cpu for _, cpu in farm],
+        "xargs_cpu_s": [cpu for _, cpu in xargs],
+        "overhead_percent": _overhead(farm, xargs, 0),
+        "overhead_strict_percent": _overhead(farm, bare, 0),
+        "overhead_cpu_percent": _overhead(farm, bare, 1),
         "load": [before, load()],
     }
 
 
-def _overhead(farm: list[float], plain: list[float]) -> float:
+_Times = list[tuple[float, float]]
+
+
+def _overhead(farm: _Times, plain: _Times, which: int) -> float:
     """The median of the rounds' ratios, as a percentage above 100."""
-    return (statistics.median(a / b for a, b in zip(farm, plain, strict=True)) - 1) * 100
+    ratios = [a[which] / b[which] for a, b in zip(farm, plain, strict=True)]
+    return (statistics.median(ratios) - 1) * 100
 
 
-def _farm(daemon: Daemon, project: str, srpms: list[Path]) -> float:
-    """Seconds from the first upload until all are built, published and reported."""
+def _farm(daemon: Daemon, project: str, srpms: list[Path]) -> tuple[float, float]:
+    """From the first upload until all are built, published and reported; CPU of the daemon."""
     with (
         contextlib.closing(daemon.client()) as client,
         contextlib.closing(daemon.database()) as database,
     ):
         client.create(project)
         wanted = database.finished() + len(srpms)
+        busy = proc.cpu_of_family(daemon.pid)
         begin = time.monotonic()
         for srpm in srpms:
             client.submit_file(project, srpm)
@@ -129,18 +137,22 @@ def _farm(daemon: Daemon, project: str, srpms: list[Path]) -> float:
             if time.monotonic() - begin > 600:
                 raise TimeoutError("the packages are not built within 600 s")
             pause(0.01)
-        return time.monotonic() - begin
+        seconds = time.monotonic() - begin
+        return seconds, proc.cpu_of_family(daemon.pid) - busy
 
 
-def _xargs(conf: Path, top: Path, jobs: int, srpms: list[str]) -> float:
-    """Seconds of `xargs -P` over the same packages."""
+def _xargs(conf: Path, top: Path, jobs: int, srpms: list[str]) -> tuple[float, float]:
+    """The same of `xargs -P` over the same packages, and its CPU."""
     listing = top / "list"
     listing.write_text("".join(f"{srpm}\0" for srpm in srpms))
     program = [sys.executable, "-m", "tests.bench.build_one", str(conf), str(top)]
     options = ["-0", "-n1", f"-P{jobs}", "--process-slot-var=SLOT", f"--arg-file={listing}"]
+    before = os.times()
     begin = time.monotonic()
     result = run(["xargs", *options, *program], timeout=600, env=environment(), cwd=ROOT)
     seconds = time.monotonic() - begin
     if result.code:
         raise RuntimeError(f"xargs: exit code {result.code}: {os.fsdecode(result.stderr[-2000:])}")
-    return seconds
+    after = os.times()
+    user = after.children_user - before.children_user
+    return seconds, user + after.children_system - before.children_system

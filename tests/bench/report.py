@@ -124,10 +124,13 @@ def _packages(part: Mapping[str, Any]) -> Iterator[str]:
                 "farm": "farm_s",
                 "xargs": "xargs_s",
                 "xargs, building nothing": "xargs_without_build_s",
+                "CPU of the farm": "farm_cpu_s",
+                "CPU of xargs": "xargs_cpu_s",
             }.items()
         ],
     )
     yield (
         f"    overhead {part['overhead_percent']:.1f} %;"
-        f" against xargs without its Python starts {part['overhead_strict_percent']:.1f} %"
+        f" against xargs without its Python starts {part['overhead_strict_percent']:.1f} %,"
+        f" of CPU time {part['overhead_cpu_percent']:.1f} %"
     )
