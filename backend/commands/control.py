@@ -24,6 +24,8 @@ from backend.redis_server import connect
 
 #: How often a fact that announces itself to nobody is looked at, in seconds.
 LOOK = 0.1
+#: Nothing on the conveyor for so long means quiet, even if the job grabber says nothing.
+SILENCE = 15.0
 
 
 def until(fact: Callable[[], bool], seconds: float, master: Master | None = None) -> bool:
@@ -65,10 +67,10 @@ def wait_quiet(config: Config, master: Master) -> None:
     """Return when a drained farm has nothing on the conveyor any more."""
     client = connect(config)
     queues = Queues(client)
-    last = -1
+    last, idle_since = -1, time.monotonic()
 
     def quiet() -> bool:
-        nonlocal last
+        nonlocal last, idle_since
         try:
             # Queues before claims, the way tasks move: a task on its way is seen twice.
             queued = sum(len(queues.queued(group.id)) for group in config.groups)
@@ -79,7 +81,10 @@ def wait_quiet(config: Config, master: Master) -> None:
             last = building
             if building:
                 print(f"waiting for {count(building, 'build')}", flush=True)
-        return not queued and not building and _passed(client, began)
+        if queued or building:
+            idle_since = time.monotonic()
+            return False
+        return _passed(client, began) or time.monotonic() > idle_since + SILENCE
 
     began = time.time()
     try:

@@ -8,6 +8,7 @@ from typing import Any
 import redis
 import urllib3
 
+from backend import constants
 from backend.commands import facts
 from backend.commands.text import duration, plain
 from backend.config import Config
@@ -25,6 +26,7 @@ def run(config: Config, wanted: str) -> int:
     try:
         lines = dict(conveyor(client, config, wanted, time.time()))
         reasons = facts.waiting(client)
+        unlisted = beyond(client)
     except (redis.RedisError, OSError) as error:
         raise CoprBackendError(
             f"cannot ask Redis ({facts.where(config)}): {facts.trouble(error)}"
@@ -35,7 +37,7 @@ def run(config: Config, wanted: str) -> int:
         if matches(task, wanted) and task not in lines:
             lines[task] = waits(record, time.time())
     if not lines:
-        lines, known = elsewhere(config, wanted)
+        lines, known = elsewhere(config, wanted, unlisted)
         if not known:
             raise CoprBackendError("; ".join(lines.values()))
     for task, line in sorted(lines.items()):
@@ -58,12 +60,12 @@ def conveyor(
             if matches(task, wanted):
                 yield task, f"number {number} in the queue of group {group.id} ({group.name})"
     for name in queues.workers():
-        raw: Any = client.hgetall(f"copr-be:worker:{name}")
+        raw: Any = client.hgetall(constants.WORKER_KEY.format(worker=name))
         if raw.get("task") and matches(raw["task"], wanted):
             yield raw["task"], building(name, raw, now)
     for report in queues.outbox():
         if matches(report.task_id, wanted):
-            raw = client.hgetall("copr-be:grabber")
+            raw = client.hgetall(constants.GRABBER_KEY)
             trouble = raw.get("trouble") or "the next delivery is under way"
             yield report.task_id, f"finished; the frontend has not taken the report yet: {trouble}"
 
@@ -88,7 +90,16 @@ def waits(record: Mapping[str, Any], now: float) -> str:
     return text
 
 
-def elsewhere(config: Config, wanted: str) -> tuple[dict[str, str], bool]:
+def beyond(client: "redis.Redis") -> str:
+    """What to say of an unfinished task for which no reason is written down."""
+    raw: Any = client.hgetall(constants.GRABBER_KEY)
+    listed, backlog = int(raw.get("listed") or 0), int(raw.get("backlog") or 0)
+    if backlog > listed:
+        return f"waits: behind the first {listed} of {backlog} waiting tasks"
+    return ""
+
+
+def elsewhere(config: Config, wanted: str, unlisted: str) -> tuple[dict[str, str], bool]:
     """What the frontend knows of a task that is not on the conveyor, and whether it does."""
     frontend = Frontend(config.frontend_url, "", timeout=10)
     try:
@@ -99,7 +110,8 @@ def elsewhere(config: Config, wanted: str) -> tuple[dict[str, str], bool]:
     finally:
         frontend.close()
     found = {
-        task.task_id: "unfinished; the job grabber has not seen it yet (it looks at least every"
+        task.task_id: unlisted
+        or "unfinished; the job grabber has not seen it yet (it looks at least every"
         f" {config.sleeptime} s)"
         for task in tasks
         if matches(task.task_id, wanted)

@@ -168,3 +168,68 @@ def test_an_ordinary_user_is_told_what_is_in_the_way(farm: Background) -> None:
         assert "belongs to another user" in result.stderr
     farm.conf.chmod(0o600)
     assert "Permission denied: run this as root" in nobody("status").stderr
+
+
+def test_drain_waits_for_builds_and_outlives_a_restart(farm: Background, tmp_path: Path) -> None:
+    slow, quick = make_srpm(tmp_path, "slow", "sleep 5"), make_srpm(tmp_path, "quick")
+    assert farm.call("-d").returncode == 0
+    farm.create()
+    build = farm.submit(slow)
+    wait_until(lambda: farm.titled(f" {build}-"), 30, "the RPM build")
+    drained = farm.call("drain", "--wait", "--reason", "new disks")
+    assert (drained.returncode, drained.stderr) == (0, "")
+    assert "waiting for 1 build\n" in drained.stdout
+    assert farm.wait(build, seconds=10) == "succeeded"
+    waiting = farm.submit(quick)
+    assert farm.call("stop").returncode == 0
+    assert farm.call("-d").returncode == 0
+    status = farm.call("status")
+    assert "copr-backend: drained, pid " in status.stdout
+    assert "new disks" in status.stdout
+    wait_until(lambda: "drained" in farm.call("why", str(waiting)).stdout, 20)
+    assert farm.state(waiting) == "pending"
+    assert farm.call("resume").returncode == 0
+    assert farm.wait(waiting) == "succeeded"
+    assert "copr-backend: serving, pid " in farm.call("status").stdout
+
+
+def test_drained_while_stopped(farm: Background) -> None:
+    assert farm.call("-d").returncode == 0
+    assert farm.call("stop").returncode == 0
+    assert "will start drained" in farm.call("drain").stdout
+    assert farm.call("-d").returncode == 0
+    assert "copr-backend: drained" in farm.call("status").stdout
+    assert farm.call("stop").returncode == 0
+    assert "will start undrained" in farm.call("resume").stdout
+    assert farm.call("-d").returncode == 0
+    assert "copr-backend: serving" in farm.call("status").stdout
+
+
+def test_stop_wait_lets_builds_end_and_leaves_no_drain(farm: Background, tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "slow", "sleep 5")
+    assert farm.call("-d").returncode == 0
+    farm.create()
+    build = farm.submit(srpm)
+    wait_until(lambda: farm.titled(f" {build}-"), 30, "the RPM build")
+    result = farm.call("stop", "--wait")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert farm.call("-d").returncode == 0
+    assert farm.state(build) == "succeeded"
+    assert "copr-backend: serving" in farm.call("status").stdout
+
+
+def test_reload_and_reopened_logs(farm: Background) -> None:
+    assert farm.call("-d").returncode == 0
+    text = farm.conf.read_text()
+    farm.conf.write_text(text.replace("group0_max_workers = 2", "group0_max_workers = 3"))
+    assert farm.call("reload").returncode == 0
+    wait_until(lambda: len(farm.titled("worker")) == 3, 10)
+    farm.conf.write_text(text + "\n[backend]\n")
+    refused = farm.call("reload")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    farm.conf.write_text(text)
+    log = farm.top / "log" / "backend.log"
+    log.rename(log.with_suffix(".1"))
+    assert farm.call("reopen-logs").returncode == 0
+    assert farm.call("reload").returncode == 0
+    wait_until(lambda: log.exists() and "configuration reloaded" in log.read_text(), 20)

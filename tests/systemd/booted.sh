@@ -91,6 +91,7 @@ mkdir -p $drop
 printf '[Service]\nWatchdogSec=6\n' >$drop/test.conf # a bite shall not take half a minute
 must systemctl daemon-reload
 configure
+must copr_be.py resume # an earlier run may have ended drained
 must copr_be.py check
 must_fail 3 copr_be.py status
 must systemctl enable $unit
