@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.constants import SRPM_CHROOT, Status
+from backend.exceptions import ProtocolError
 from backend.frontend import Frontend
-from backend.job import RpmTask, SourceTask
+from backend.job import RpmTask, SourceTask, split_task_id
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def _short_way(frontend: Frontend, task_id: str) -> Admitted | None:
 
 def _admitted(task_id: str, record: Mapping[str, Any], now: float) -> Admitted:
     task = (SourceTask if task_id.isdigit() else RpmTask).from_record(record)
+    if task.task_id != task_id or task.build_id != split_task_id(task_id)[0]:
+        raise ProtocolError(f"the frontend answers with task {task.task_id!r:.80} instead")
     base = {
         "id": task.build_id,
         "build_id": task.build_id,

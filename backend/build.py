@@ -7,6 +7,7 @@ unfinished, so that it is tried again.
 import contextlib
 import os
 import select
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,16 +17,24 @@ from typing import Any
 
 import redis
 
-from backend import disk, layout, sources
+from backend import disk, distgit, layout, rpmtask, sources
 from backend.admission import admit
-from backend.builders import Artifact, Builder, BuildRequest, SourceInfo
+from backend.builders import Artifact, Builder, SourceInfo
+from backend.builders import script as scripts
+from backend.builders.script import Room
 from backend.config import Config
 from backend.constants import Status
-from backend.exceptions import BuildError, Canceled, FrontendRefused, InfrastructureError, Stopped
+from backend.exceptions import (
+    BuildError,
+    Canceled,
+    FrontendRefused,
+    InfrastructureError,
+    Stopped,
+)
 from backend.frontend import Frontend
 from backend.job import RpmTask, SourceTask, Task
 from backend.queues import Claim, Queues
-from backend.repository import Manners, publish, retract
+from backend.repository import Manners
 from backend.results import ResultDir, results_json_rpm, results_json_source
 from backend.resume import resume, source_report, summary
 
@@ -113,6 +122,7 @@ def run(shop: Workshop, claim: Claim) -> Report:
         shop.say(f"build {claim.task_id}: the frontend does not want it any more")
         return None
     task, base = admitted.task, admitted.base
+    shop.queues.tell_place(task.task_id, task.result_dir)
     results = ResultDir(layout.result_path(shop.config.destdir, task))
     results.hold()
     try:
@@ -120,8 +130,7 @@ def run(shop: Workshop, claim: Claim) -> Report:
             shop.say(f"build {task.task_id}: succeeded already", kind="task.succeeded")
             return {**base, "status": int(Status.SUCCEEDED), **_ended(), **done}
         if isinstance(task, RpmTask) and results.used:  # nothing that is listed may vanish
-            repo = layout.repo_path(shop.config.destdir, task)
-            retract(repo, task.result_dir, Manners(who=_who(task), say=shop.say))
+            rpmtask.retract(shop.config, task, Manners(who=_who(task), say=shop.say))
         results.open(f"attempt {claim.attempt} on worker {claim.worker}")
         return _build(shop, claim, task, results, base)
     except Canceled as error:
@@ -171,7 +180,17 @@ def _workdir(shop: Workshop, task: Task) -> Iterator[Path]:
     try:
         yield path
     finally:
-        shop.builder.cleanup(path, shop.slot)
+        _clean(shop, path)
+
+
+def _clean(shop: Workshop, path: Path) -> None:
+    """Remove a work directory: each piece by whom it was made for."""
+    for piece in path.iterdir():
+        if piece.name == "sources":
+            scripts.remove(shop.config, piece, shop.slot)
+        elif piece.is_dir():
+            shop.builder.cleanup(piece, shop.slot)
+    shutil.rmtree(path)
 
 
 def sweep(shop: Workshop) -> None:
@@ -179,7 +198,7 @@ def sweep(shop: Workshop) -> None:
     top = shop.config.statedir / "work" / str(shop.slot)
     if top.is_dir():
         for left in top.iterdir():
-            shop.builder.cleanup(left, shop.slot)
+            _clean(shop, left)
 
 
 def _obtain(
@@ -216,15 +235,24 @@ def _source(
     return source_report(shop.config, task, package, document)
 
 
-def _local_srpm(shop: Workshop, task: RpmTask, monitor: BuildMonitor, workdir: Path) -> Path:
+def _room(shop: Workshop, workdir: Path, monitor: BuildMonitor, deadline: float) -> Room:
+    path = workdir / "sources"
+    path.mkdir(mode=0o700)
+    return Room(
+        config=shop.config, workdir=path, slot=shop.slot, deadline=deadline, monitor=monitor
+    )
+
+
+def _local_srpm(
+    shop: Workshop, task: RpmTask, monitor: BuildMonitor, workdir: Path, deadline: float
+) -> Path:
+    if task.git_repo and not task.srpm_url:
+        return distgit.source_package(task, _room(shop, workdir, monitor, deadline))
     found = sources.published_srpm(task, shop.config.destdir, shop.config.results_url)
     if found:
         return found
     if not task.srpm_url:
-        raise BuildError(
-            "the task names a dist-git repository, which this backend cannot fetch from yet:"
-            " use the embedded frontend (frontend_base_url empty)"
-        )
+        raise BuildError("the task names neither a dist-git repository nor a source package")
     srpm = workdir / "source.src.rpm"
     sources.download(task.srpm_url, srpm, shop.config.builder_max_download, monitor.check)
     return srpm
@@ -236,27 +264,26 @@ def _rpms(
     if task.chroot not in shop.builder.chroots():
         have = ", ".join(map(str, shop.builder.chroots()))
         raise BuildError(f"chroot {task.chroot} cannot be built here: this host builds {have}")
-    for name in ("buildroot_pkgs", "enable_net"):
-        if getattr(task, name):
-            results.log(f"note: {name} is not supported by the rpmbuild builder and ignored")
+    if task.storage:
+        raise BuildError("the project is stored in Pulp, which this backend does not support")
+    if not shop.config.embedded:
+        rpmtask.make_repositories(shop.config, task)
+    deadline = time.monotonic() + min(task.timeout, shop.config.builder_timeout)
     build_dir = workdir / "build"
     build_dir.mkdir(mode=0o700)
-    limits = shop.config
-    request = BuildRequest(
-        srpm=_local_srpm(shop, task, monitor, workdir),
-        chroot=task.chroot,
-        workdir=build_dir,
-        slot=shop.slot,
-        timeout=min(task.timeout, limits.builder_timeout),
-        stall_timeout=limits.builder_stall_timeout,
-        max_log=limits.builder_max_log,
-        with_opts=task.with_opts,
-        without_opts=task.without_opts,
+    srpm = _local_srpm(shop, task, monitor, workdir, deadline)
+    request = rpmtask.request(
+        shop.config, task, srpm=srpm, workdir=build_dir, slot=shop.slot, deadline=deadline
     )
+    for line in rpmtask.notes(shop.builder, task, request):
+        results.log(f"note: {line}")
     artifacts = shop.builder.build(request, monitor)
     monitor.fence()
     results.log(f"built {len(artifacts)} packages, publishing")
+    if task.git_repo:
+        _spec_of(shop, srpm, results, workdir)
     results.place(artifacts)
+    results.write_configs(rpmtask.settings(request))
     packages = [artifact.package for artifact in artifacts]
     document = results_json_rpm(packages)
     results.write_json(document)
@@ -281,9 +308,15 @@ def _publish(
         shop.say(f"build {task.task_id}: {text}")
 
     manners = Manners(who=_who(task), say=say, check=monitor.fence)
-    repo = layout.repo_path(shop.config.destdir, task)
-    publish(repo, mark=results.mark_success, manners=manners)
+    rpmtask.publish(shop.config, task, mark=results.mark_success, manners=manners)
 
 
 def _who(task: Task) -> str:
     return f"build {task.task_id} (pid {os.getpid()})"
+
+
+def _spec_of(shop: Workshop, srpm: Path, results: ResultDir, workdir: Path) -> None:
+    inspect_dir = workdir / "inspect"
+    inspect_dir.mkdir(mode=0o700)
+    info = shop.builder.inspect(srpm, inspect_dir, shop.slot)
+    results.write_spec(info.spec_name, info.spec)

@@ -40,6 +40,7 @@ class Config:
     groups: tuple[Group, ...]
     frontend_base_url: str
     frontend_auth: str = field(repr=False)
+    distgit_lookaside: str
     results_baseurl: str
     destdir: Path
     statedir: Path
@@ -60,6 +61,7 @@ class Config:
     fair_share_half_life: int
     exit_on_worker: bool
     max_attempts: int
+    trouble_timeout: int
     actions_max_workers: int
     stop_timeout: int
     user: str
@@ -75,6 +77,7 @@ class Config:
     builder_max_file: int
     builder_max_log: int
     builder_max_download: int
+    builder_network: bool
     web_host: str
     web_port: int
     web_public_url: str
@@ -291,6 +294,13 @@ def _number(option: Option, where: str, text: str) -> int:
 
 
 def _wrong_urls(config: Config) -> Iterator[str]:
+    try:
+        config.distgit_lookaside.format(path="", name="", filename="", hashtype="", hash="")
+    except (LookupError, ValueError) as error:
+        yield (
+            f"{config.path}: distgit_lookaside = {config.distgit_lookaside}: {error}: only"
+            " {path}, {name}, {filename}, {hashtype} and {hash} are known"
+        )
     for key in ("frontend_base_url", "results_baseurl", "web_public_url", "webhook_url"):
         url = getattr(config, key)
         try:

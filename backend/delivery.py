@@ -46,7 +46,7 @@ def send(
 ) -> Outcome:
     """Send the batch; `doubtful` task ids may have been sent before. Raises nothing.
 
-    `prepare` is called with each task that failed without leaving results, and raises
+    `prepare` is called with each task that failed without a build of its own, and raises
     FrontendError if that report cannot be sent yet.
     """
     outcome = Outcome()
@@ -69,7 +69,7 @@ def _prepared(
 ) -> list[Report]:
     ready = []
     for report in batch:
-        if report.build.get("status") == Status.FAILED and not report.build.get("result_dir"):
+        if report.build.get("status") == Status.FAILED and "started_on" not in report.build:
             try:
                 prepare(report.task_id)
             except FrontendError as error:

@@ -55,6 +55,10 @@ class FrontendBroken(FrontendError):
     """The frontend answered, but nothing that can be used; whoever asks sets a limit to that."""
 
 
+class Unreachable(FrontendBroken):
+    """A server that the build needs is away: dist-git, its lookaside cache, an upload."""
+
+
 class FrontendRefused(CoprBackendError):
     """The frontend answered with a final 4xx; repeating the request is useless."""
 

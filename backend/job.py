@@ -53,6 +53,16 @@ def _strings(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(values)
 
 
+def _modules(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """`{"toggle": [{"enable": "m:s"}, …]}` as lines `enable m:s`."""
+    lines = []
+    for entry in _get(_get(raw, "modules", dict, {}), "toggle", list, []):
+        if not isinstance(entry, dict) or set(entry) - {"enable", "disable"}:
+            raise ProtocolError(f"task {raw.get('task_id', '?')!r}: bad 'modules': {entry!r}")
+        lines += [f"{what} {name}" for what, name in entry.items()]
+    return tuple(lines)
+
+
 def split_task_id(task_id: str) -> tuple[int, Chroot | None]:
     """`"7"` is the source build 7; `"7-fedora-41-x86_64"` is its build for that chroot."""
     match = _TASK_ID.fullmatch(task_id)
@@ -233,6 +243,14 @@ class RpmTask(Task):
     with_opts: tuple[str, ...] = ()
     without_opts: tuple[str, ...] = ()
     devel: bool = False
+    modules: tuple[str, ...] = ()
+    bootstrap: str = ""
+    bootstrap_image: str = ""
+    memory: int = 0
+    fedora_review: bool = False
+    appstream: bool = False
+    user_ssh: bool = False
+    storage: int = 0
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -256,6 +274,14 @@ class RpmTask(Task):
             with_opts=_strings(raw, "with_opts"),
             without_opts=_strings(raw, "without_opts"),
             devel=_get(raw, "uses_devel_repo", bool, False),
+            modules=_modules(raw),
+            bootstrap=_get(raw, "bootstrap", str, ""),
+            bootstrap_image=_get(raw, "bootstrap_image", str, ""),
+            memory=_get(raw, "memory_reqs", int, 0),
+            fedora_review=_get(raw, "fedora_review", bool, False),
+            appstream=_get(raw, "appstream", bool, False),
+            user_ssh=bool(_get(raw, "ssh_public_keys", str, "")),
+            storage=_get(raw, "storage", int, 0),
             raw=raw,
         )
 

@@ -7,9 +7,9 @@ Pure: joins names that `backend.job` has checked already.
 """
 
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from backend.job import Task
+from backend.job import Task, component
 
 BUILDER_LOG = "builder-live.log"
 BACKEND_LOG = "backend.log"
@@ -17,6 +17,10 @@ BACKEND_LOG = "backend.log"
 SUCCESS = "success"
 RESULTS_JSON = "results.json"
 BUILD_INFO = "build.info"
+#: Settings of the build root.
+CONFIGS = "configs.tar.gz"
+#: What was taken over from the build, with sizes; format with the eight digits of the build.
+TRANSFER_LOG = "build-{number}.rsync.log"
 #: Group file of a chroot, from the frontend; createrepo_c reads it.
 COMPS = "comps.xml"
 #: Directory of a chroot with the metadata of a project that publishes by hand.
@@ -38,6 +42,15 @@ def repo_path(destdir: Path, task: Task) -> Path:
 def result_path(destdir: Path, task: Task) -> Path:
     """The directory of this one build."""
     return repo_path(destdir, task) / task.result_dir
+
+
+def local_path(destdir: Path, path: str) -> Path:
+    """The directory below `destdir` for the path of a URL below that of the results.
+
+    Raises ProtocolError when one of its parts is no safe name.
+    """
+    parts = [component(unquote(part), "baseurl") for part in path.strip("/").split("/")]
+    return destdir.joinpath(*parts)
 
 
 def result_url(baseurl: str, task: Task, name: str = "") -> str:

@@ -57,6 +57,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         B,
+        "distgit_lookaside",
+        "str",
+        "",
+        "Files of dist-git, e.g. https://HOST/repo/pkgs/{path}/{filename}/{hashtype}/{hash}/"
+        "{filename}; empty: so on the host of the repository",
+    ),
+    Option(
+        B,
         "results_baseurl",
         "str",
         "",
@@ -203,6 +211,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         B,
+        "trouble_timeout",
+        "seconds",
+        "1800",
+        "A task whose record, report or dist-git stays unusable for this long is failed",
+        minimum=1,
+        maximum=7 * 86400,
+    ),
+    Option(
+        B,
         "actions_max_workers",
         "int",
         "4",
@@ -307,6 +324,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "4G",
         "Largest source package that is fetched by URL",
         minimum=1024,
+    ),
+    Option(
+        R,
+        "network",
+        "bool",
+        "yes",
+        "Builds whose project asks for it (enable_net) may use this machine's network",
     ),
     Option(W, "host", "str", "127.0.0.1", "Address that the embedded frontend listens on"),
     Option(

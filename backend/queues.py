@@ -250,6 +250,24 @@ class Queues:
         """The farm could not do it once more; returns how often by now."""
         return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "faults", 1))
 
+    def trouble_age(self, task_id: str, now: float) -> float:
+        """Seconds since this was first asked about the task: how long it has been in trouble."""
+        key = names.TASK_KEY.format(task=task_id)
+        self.client.hsetnx(key, "trouble", str(now))
+        return now - float(str(self.client.hget(key, "trouble") or now))
+
+    def settled(self, task_id: str) -> None:
+        """The task is out of its trouble."""
+        self.client.hdel(names.TASK_KEY.format(task=task_id), "trouble")
+
+    def place(self, task_id: str) -> str:
+        """The result directory that the task's last start told; empty if none did."""
+        return str(self.client.hget(names.TASK_KEY.format(task=task_id), "result_dir") or "")
+
+    def tell_place(self, task_id: str, result_dir: str) -> None:
+        """Remember the result directory, which every later report must repeat."""
+        self.client.hset(names.TASK_KEY.format(task=task_id), "result_dir", result_dir)
+
     def current(self, claim: Claim) -> bool:
         """True unless a newer start of the same task has taken over, or the claim is gone."""
         return self.standing(claim)[0]

@@ -122,20 +122,21 @@ def _renew(repo: Path, wanted: _Wanted, manners: Manners) -> None:
         shutil.rmtree(private, ignore_errors=True)
 
 
-def retract(repo: Path, name: str, manners: Manners = Manners()) -> None:
+def retract(repo: Path, name: str, devel_url: str = "", manners: Manners = Manners()) -> None:
     """Make sure that the build directory `name` of `repo` is not published, nor will be.
 
-    Raises InfrastructureError; then it is to be tried again.
+    With `devel_url`, as in `publish`, that is about the metadata in `devel/`. Raises
+    InfrastructureError; then it is to be tried again.
     """
     try:
         mark = repo / name / SUCCESS
         marked = mark.exists()
         mark.unlink(missing_ok=True)
-        listed = marked or _listed(repo, name)
+        listed = marked or _listed(repo / DEVEL if devel_url else repo, name)
     except OSError as error:
         raise InfrastructureError(f"cannot publish {repo}: {error}") from error
     if listed:
-        publish(repo, manners=manners)
+        publish(repo, devel_url=devel_url, manners=manners)
 
 
 def _listed(repo: Path, name: str) -> bool:

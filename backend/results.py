@@ -8,10 +8,13 @@ import contextlib
 import errno
 import fcntl
 import gzip
+import io
 import json
 import os
 import re
 import shutil
+import tarfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +27,11 @@ from backend.layout import (
     BACKEND_LOG,
     BUILD_INFO,
     BUILDER_LOG,
+    CONFIGS,
     PREVIOUS,
     RESULTS_JSON,
     SUCCESS,
+    TRANSFER_LOG,
 )
 
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -164,6 +169,24 @@ class ResultDir:
                 temporary.chmod(FILE_MODE)
                 temporary.replace(target)
                 self._unsynced.append(target)
+        names = [artifact.package.filename for artifact in artifacts]
+        self._write_transfer(names)
+
+    def _write_transfer(self, names: Sequence[str]) -> None:
+        """Today's backend copies results by rsync and keeps its log; ours says the same."""
+        lines = [f"{name} {(self.path / name).stat().st_size}\n" for name in sorted(names)]
+        number = self.path.name.partition("-")[0]
+        self._write(TRANSFER_LOG.format(number=number), "".join(lines).encode())
+
+    def write_configs(self, settings: Mapping[str, Any]) -> None:
+        """Write configs.tar.gz: with which settings the packages were built."""
+        content = json.dumps(settings, indent=4, sort_keys=True).encode() + b"\n"
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            entry = tarfile.TarInfo("configs/settings.json")
+            entry.size, entry.mode, entry.mtime = len(content), FILE_MODE, int(time.time())
+            archive.addfile(entry, io.BytesIO(content))
+        self._write(CONFIGS, buffer.getvalue())
 
     def mark_success(self) -> None:
         """Write `success`; comes last, when everything else is on disk.

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from backend import layout
+from backend import layout, rpmtask
 from backend.builders import Package
 from backend.config import Config
 from backend.job import RpmTask, SourceTask
-from backend.repository import publish
 from backend.results import ResultDir
 
 
@@ -24,7 +23,7 @@ def resume(config: Config, task: SourceTask | RpmTask, results: ResultDir) -> di
         return None
     if isinstance(task, SourceTask):
         return _source(config, task, results.path, document)
-    publish(layout.repo_path(config.destdir, task))
+    rpmtask.publish(config, task)
     packages = document.get("packages", [])
     return {
         "results": document,

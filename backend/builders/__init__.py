@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from backend.chroot import Chroot
 
@@ -55,6 +55,25 @@ class SourceInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Buildroot:
+    """How the build root is to be made, as the frontend asks (`get-build-task/`).
+
+    `repos` are the frontend's objects (id, name, baseurl, and optionally priority,
+    repo_gpgcheck, module_hotfixes), `modules` lines such as `enable m:s`. `isolation` and
+    `bootstrap` are mock's words, empty where the default applies. `memory` is in MB.
+    """
+
+    repos: tuple[Mapping[str, Any], ...] = ()
+    packages: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    isolation: str = ""
+    bootstrap: str = ""
+    bootstrap_image: str = ""
+    memory: int = 0
+    fedora_review: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildRequest:
     """Everything a builder needs; paths are on the daemon's machine.
 
@@ -73,6 +92,7 @@ class BuildRequest:
     enable_net: bool = False
     with_opts: tuple[str, ...] = ()
     without_opts: tuple[str, ...] = ()
+    buildroot: Buildroot = Buildroot()
 
 
 class Monitor(Protocol):
@@ -89,7 +109,11 @@ class Monitor(Protocol):
 
 
 class Builder(Protocol):
-    """One way to build. Errors: BuildError is the package's fault, InfrastructureError ours."""
+    """One way to build. Errors: BuildError is the package's fault, InfrastructureError ours.
+
+    A builder that cannot do all that a request may ask for also has a method `notes(request)`:
+    one line for each setting that it leaves out, with the reason. They go into backend.log.
+    """
 
     def preflight(self) -> None:
         """Raises ToolError, with the remedy, if it cannot work on this machine."""

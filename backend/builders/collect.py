@@ -65,3 +65,24 @@ def _move(directory: int, name: str, target: int) -> None:
         os.fchmod(fd, 0o644)
     finally:
         os.close(fd)
+
+
+def read_note(results: int, name: str, limit: int) -> bytes | None:
+    """Take the file `name` out of directory `results` and return its content; None if missing.
+
+    Raises BuildError if it is no plain file or longer than `limit`.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(name, flags, dir_fd=results)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BuildError(f"refused result {name}: {error.strerror}") from error
+    with open(fd, "rb") as file:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1 or info.st_size > limit:
+            raise BuildError(f"refused result {name}: no plain file of at most {limit} bytes")
+        content = file.read(limit)
+    os.unlink(name, dir_fd=results)
+    return content

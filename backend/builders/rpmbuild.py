@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backend import chroot as chroots
-from backend.builders import Artifact, BuildRequest, Monitor, Package, SourceInfo, collect, headers
+from backend.builders import (
+    Artifact,
+    BuildRequest,
+    Monitor,
+    Package,
+    SourceInfo,
+    collect,
+    headers,
+    tidy,
+)
 from backend.builders.sandbox import HOME, KILLED, Area, Sandbox
 from backend.builders.stream import Log, decisive_line, follow
 from backend.chroot import Chroot
@@ -19,11 +28,6 @@ from backend.exceptions import BuildError, InfrastructureError, Killed, ToolErro
 from backend.process import find_all
 
 TOOLS = "bwrap prlimit setpriv unshare mount rpm rpmbuild rpm2cpio cpio"
-CLEANUP_TIMEOUT = 600
-_CLEAN = """
-cd /area || exit 1
-for d in *; do chmod -R u+rwX -- "$d/" 2>/dev/null; find "$d/" -mindepth 1 -delete; done
-"""
 
 
 class RpmbuildBuilder:
@@ -75,18 +79,30 @@ class RpmbuildBuilder:
             finally:
                 os.close(results)
 
+    def notes(self, request: BuildRequest) -> tuple[str, ...]:
+        """What a build with the host's own packages cannot do."""
+        root = request.buildroot
+        named = ", ".join(str(repo.get("id")) for repo in root.repos)
+        host = "the rpmbuild builder uses what is installed on this host"
+        notes = {
+            f"repositories not enabled ({named}): {host}": root.repos,
+            f"packages not installed ({', '.join(root.packages)}): {host}": root.packages,
+            f"modules not switched ({', '.join(root.modules)}): {host}": root.modules,
+            f"isolation {root.isolation} not used: the build runs in a bubblewrap sandbox": (
+                root.isolation not in ("", "default", "unchanged")
+            ),
+            f"bootstrap {root.bootstrap} not used: there is no build root to bootstrap": (
+                root.bootstrap not in ("", "default", "unchanged")
+            ),
+            "fedora-review not run: it needs mock": root.fedora_review,
+        }
+        return tuple(text for text, wanted in notes.items() if wanted)
+
     def cleanup(self, workdir: Path, slot: int) -> None:
         """Remove `workdir`; what the build made is removed by its own user, in the sandbox."""
         with _our_fault():
             self._prepare()
-            area = Area.make(self._config, workdir, slot)
-            binds: list[str] = []
-            for name in ("build", "results", "tmp", "vartmp"):
-                binds += ["--bind", f"{{}}/{name}", f"/area/{name}"]
-            argv = ["/bin/sh", "-c", _CLEAN]
-            with self._sandbox.command(area, argv, binds=binds) as command:
-                command.run(CLEANUP_TIMEOUT)
-            shutil.rmtree(workdir)
+            tidy.remove(self._config, self._sandbox, workdir, slot)
 
     def _prepare(self) -> None:
         if not self._ready:

@@ -4,15 +4,37 @@ import os
 import select
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from backend import disk
-from backend.builders import BuildRequest, Monitor
+from backend.builders import Monitor
 from backend.exceptions import BuildError, InfrastructureError
 from backend.process import Child
 
 CHECK_EVERY = 2.0
 DRAIN = 5.0
 _KEEP = 65536
+
+
+class Limits(Protocol):
+    """What may be used up; a BuildRequest has all of it. Times are seconds."""
+
+    @property
+    def workdir(self) -> Path:
+        """On the file system that must not fill up."""
+
+    @property
+    def timeout(self) -> int:
+        """Longest time in all."""
+
+    @property
+    def stall_timeout(self) -> int:
+        """Longest time without output."""
+
+    @property
+    def max_log(self) -> int:
+        """Most bytes of output."""
 
 
 @dataclass
@@ -42,7 +64,7 @@ class Log:
         return self.size > self.limit
 
 
-def follow(child: Child, pipe: int, log: Log, request: BuildRequest) -> int:
+def follow(child: Child, pipe: int, log: Log, request: Limits) -> int:
     """Stream the output until the build ends; returns its exit code.
 
     Raises BuildError that names the limit, InfrastructureError when it failed while others had
@@ -65,7 +87,7 @@ def follow(child: Child, pipe: int, log: Log, request: BuildRequest) -> int:
     return code
 
 
-def _loop(child: Child, pipe: int, log: Log, request: BuildRequest) -> bool:
+def _loop(child: Child, pipe: int, log: Log, request: Limits) -> bool:
     """True if the disk was nearly full at any time."""
     tight = False
     start = last = time.monotonic()
@@ -91,7 +113,7 @@ def _loop(child: Child, pipe: int, log: Log, request: BuildRequest) -> bool:
         _check_limits(log, request, now - start, now - last)
 
 
-def _check_limits(log: Log, request: BuildRequest, total: float, silent: float) -> None:
+def _check_limits(log: Log, request: Limits, total: float, silent: float) -> None:
     if log.full:
         raise BuildError(f"build ended: log larger than {request.max_log} bytes (max_log)")
     if total >= request.timeout:
@@ -100,7 +122,7 @@ def _check_limits(log: Log, request: BuildRequest, total: float, silent: float) 
         raise BuildError(f"build ended: no output for {request.stall_timeout} s (stall_timeout)")
 
 
-def _blame(request: BuildRequest) -> None:
+def _blame(request: Limits) -> None:
     """The disk is nearly full: the build's fault, or that of others."""
     wanted = disk.reserve(request.workdir)
     if disk.usage(request.workdir) >= wanted:

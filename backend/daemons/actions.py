@@ -4,6 +4,7 @@ Crash-only: the frontend offers an action until its end has been reported, so th
 dies here is done again, and every action is safe to repeat.
 """
 
+import contextlib
 import multiprocessing
 import os
 import select
@@ -126,7 +127,10 @@ class Actions:
     def _ended(self, running: Running, now: float) -> None:
         action, code = running.waiting, running.process.exitcode
         running.process.join()
-        words = running.reason.recv_bytes().decode() if running.reason.poll() else ""
+        words = ""
+        with contextlib.suppress(EOFError):  # it said nothing
+            if running.reason.poll():
+                words = running.reason.recv_bytes().decode("utf-8", "replace")
         running.reason.close()
         running.process.close()
         if code == DONE:

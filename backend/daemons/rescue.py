@@ -97,7 +97,7 @@ class Rescue:
             desk.conveyor.dropped(task_id, now, tick)
         elif deaths := self._too_many_deaths(task_id):
             text = f"its worker died {deaths} times: given up (max_attempts)"
-            queues.post(failed_report(task_id, text), worker)
+            queues.post(failed_report(task_id, text, queues.place(task_id)), worker)
             queues.bury(worker)
             desk.conveyor.ended(task_id, now, tick, reported=True)
             desk.events.emit(f"build {task_id}: failed: {text}", "error", kind="task.failed")

@@ -1,11 +1,11 @@
 """A task that ends otherwise than by its worker's success is not in the repository."""
 
-from backend import layout
+from backend import rpmtask
 from backend.config import Config
 from backend.exceptions import FrontendError, FrontendRefused, InfrastructureError, ProtocolError
 from backend.frontend import Frontend
 from backend.job import RpmTask
-from backend.repository import Manners, retract
+from backend.repository import Manners
 
 #: Longest time that a repository may take to be published again, in seconds.
 PUBLISH = 600.0
@@ -21,7 +21,7 @@ def withdraw(config: Config, frontend: Frontend, task_id: str) -> None:
         record = None if task_id.isdigit() else frontend.task(task_id)
         if record is not None:
             task = RpmTask.from_record(record)
-            retract(layout.repo_path(config.destdir, task), task.result_dir, _MANNERS)
+            rpmtask.retract(config, task, _MANNERS)
     except (FrontendRefused, ProtocolError):
         return  # the frontend does not know it any more: nor do its readers
     except InfrastructureError as error:

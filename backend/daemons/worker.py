@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import time
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from backend.daemons.retire import Retirement
 from backend.events import Events
 from backend.exceptions import (
     Canceled,
+    FrontendBroken,
     FrontendError,
     FrontendRefused,
     InfrastructureError,
@@ -69,6 +71,7 @@ class Worker:
         self._retirement = Retirement(self._unblock)
         self._busy_promise = config.builder_timeout + GRACE
         self._max_attempts = config.max_attempts
+        self._trouble_timeout = config.trouble_timeout
         self._shop = build.Workshop(
             config=config,
             frontend=Frontend(config.frontend_url, password),
@@ -139,11 +142,10 @@ class Worker:
     def _work(self, claim: Claim) -> None:
         try:
             self._finish(claim, build.run(self._shop, claim))
+        except FrontendBroken as error:
+            self._broken(claim, str(error))
         except FrontendError as error:
-            text = f"build {claim.task_id}: given back: {error}"
-            self._events.emit(text, "warning", kind="task.again")
-            select.select([], [], [], PAUSE)
-            self._queues.give_back(self.name, self._group.id)
+            self._again(claim, str(error))
         except (FrontendRefused, Killed, ToolError) as error:
             self._fault(claim, str(error), self._max_attempts)
         except (InfrastructureError, OSError) as error:
@@ -153,7 +155,25 @@ class Worker:
             self._finish(claim, None)
         except ProtocolError as error:
             self._events.emit(f"build {claim.task_id}: {error}", "error")
-            self._finish(claim, failed_report(claim.task_id, str(error)))
+            self._finish(claim, self._failed(claim.task_id, str(error)))
+
+    def _again(self, claim: Claim, why: str) -> None:
+        text = f"build {claim.task_id}: given back: {why}"
+        self._events.emit(text, "warning", kind="task.again")
+        select.select([], [], [], PAUSE)
+        self._queues.give_back(self.name, self._group.id)
+
+    def _broken(self, claim: Claim, why: str) -> None:
+        """An answer, or a server behind it, is of no use: try again, but not for ever."""
+        if self._queues.trouble_age(claim.task_id, time.time()) < self._trouble_timeout:
+            self._again(claim, why)
+            return
+        text = f"given up after {self._trouble_timeout} s of trouble, the last: {why}"
+        self._events.emit(f"build {claim.task_id}: failed: {text}", "error", kind="task.failed")
+        self._finish(claim, self._failed(claim.task_id, text))
+
+    def _failed(self, task_id: str, why: str) -> dict[str, object]:
+        return failed_report(task_id, why, self._queues.place(task_id))
 
     def _finish(self, claim: Claim, report: build.Report) -> None:
         """End the claim. Waits for a Redis that is away: what is built is not built again."""
@@ -177,7 +197,7 @@ class Worker:
         faults = self._queues.count_fault(claim.task_id)
         if limit and faults >= limit:
             text = f"given up after {faults} faults of the build farm, the last: {why}"
-            self._finish(claim, failed_report(claim.task_id, text))
+            self._finish(claim, self._failed(claim.task_id, text))
             return
         text = f"build {claim.task_id}: farm trouble ({faults}), trying again: {why}"
         self._events.emit(text, "error", kind="farm.trouble")
@@ -185,8 +205,12 @@ class Worker:
         self._queues.give_back(self.name, self._group.id)
 
 
-def failed_report(task_id: str, why: str) -> dict[str, object]:
-    """The report of a task that failed without (or before) a build."""
+def failed_report(task_id: str, why: str, result_dir: str = "") -> dict[str, object]:
+    """The report of a task that failed without (or before) a build.
+
+    `result_dir` is what an earlier start told, if there was one: the frontend forgets it
+    when it is left out.
+    """
     number, _, chroot = task_id.partition("-")
     return {
         "id": int(number),
@@ -194,7 +218,7 @@ def failed_report(task_id: str, why: str) -> dict[str, object]:
         "task_id": task_id,
         "chroot": chroot or "srpm-builds",
         "status": 0,
-        "result_dir": f"{int(number):08d}" if not chroot else "",
+        "result_dir": result_dir if chroot else f"{int(number):08d}",
         "failure": why,
     }
 

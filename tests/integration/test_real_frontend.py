@@ -1,9 +1,12 @@
 """The real daemon against a recorded Copr frontend: actions, kills and the frontend's troubles."""
 
 import contextlib
+import gzip
+import json
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +14,11 @@ import pytest
 
 from backend.repository import is_published
 from tests.conftest import wait_until
-from tests.frontend.server import PASSWORD, Fault, RecordedFrontend, hang_up, recorded, status
-from tests.integration.farm import Farm
+from tests.frontend.distgit import DistGit
+from tests.frontend.server import PASSWORD, Fault, RecordedFrontend, body, hang_up, recorded, status
+from tests.frontend.values import Build
+from tests.integration.farm import Farm, make_srpm
+from tests.integration.repositories import listed
 
 pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
 
@@ -33,6 +39,7 @@ def serving(**options: str) -> Iterator[tuple[RecordedFrontend, Farm]]:
                 backend__results_baseurl=server.model.results,
                 backend__destdir=str(top / "files/results"),
                 backend__sleeptime="1",
+                backend__distgit_lookaside=DistGit(server).lookaside,
                 builder__chroot=DEBIAN,
                 **options,
             )
@@ -40,6 +47,27 @@ def serving(**options: str) -> Iterator[tuple[RecordedFrontend, Farm]]:
                 yield server, farm.start()
             finally:
                 farm.close()
+
+
+class Importer:
+    """dist-git beside the frontend, importing as soon as something waits for it."""
+
+    def __init__(self, server: RecordedFrontend) -> None:
+        self.place = DistGit(server)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.1):
+            self.place.once()
+
+    def __enter__(self) -> "Importer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 def results(server: RecordedFrontend) -> list[int]:
@@ -72,7 +100,168 @@ def test_actions_survive_kills_and_a_frontend_in_trouble() -> None:
         for number in range(8):
             server.model.create("jdoe", f"p{number}", [DEBIAN, FEDORA])
         os.kill(dispatcher, signal.SIGKILL)
-        wait_until(lambda: results(server) == [1] * 16, 90, "all actions")
+        wait_until(lambda: results(server) == [1] * 16, 60, "all actions")
         assert farm.titled("copr-be: actions") != [dispatcher]
         for number in range(8):
             assert is_published(server.files / f"results/jdoe/p{number}" / FEDORA)
+
+
+def submit(server: RecordedFrontend, srpm: Path, project: str = "p", **more: object) -> Build:
+    """A build by URL, of a file that the frontend's machine serves."""
+    (server.files / srpm.name).write_bytes(srpm.read_bytes())
+    source = {"url": f"{server.url}/files/{srpm.name}"}
+    with server.lock:
+        return server.model.submit("jdoe", project, 1, source, **more)  # type: ignore[arg-type]
+
+
+def finished(build: Build) -> bool:
+    return build.state in ("succeeded", "failed", "canceled", "skipped")
+
+
+def names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+
+
+def test_a_build_leaves_what_todays_backend_leaves(tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "hello")
+    with serving() as (server, farm), Importer(server):
+        server.model.create("jdoe", "p", [DEBIAN])
+        build = submit(server, srpm)
+        wait_until(lambda: finished(build), 60, "the build")
+        assert build.state == "succeeded", farm.stderr
+        top = server.files / "results/jdoe/p"
+        source = top / "srpm-builds/00000001"
+        assert names(source) == [
+            "backend.log.gz", "build-00000001.rsync.log", "build.info", "builder-live.log.gz",
+            "hello-1-1.src.rpm", "hello.spec", "results.json", "success",
+        ]  # fmt: skip
+        assert json.loads((source / "results.json").read_text()) == {
+            "name": "hello", "epoch": None, "version": "1", "release": "1",
+            "architecture_specific_tags": {"debian-12": {"buildarch": ["noarch"]}},
+        }  # fmt: skip
+        result = top / DEBIAN / "00000001-hello"
+        assert names(result) == [
+            "backend.log.gz", "build-00000001.rsync.log", "build.info", "builder-live.log.gz",
+            "configs.tar.gz", "hello-1-1.noarch.rpm", "hello-1-1.src.rpm", "hello.spec",
+            "results.json", "success",
+        ]  # fmt: skip
+        packages = [
+            {"name": "hello", "epoch": None, "version": "1", "release": "1", "arch": arch}
+            for arch in ("noarch", "src")
+        ]
+        assert json.loads((result / "results.json").read_text()) == {"packages": packages}
+        assert build.chroots[DEBIAN].packages == packages
+        assert build.chroots[DEBIAN].result_dir == "00000001-hello"
+        assert (result / "build.info").read_text().splitlines()[0] == "build_id=1"
+        assert (result / "success").read_text().strip() == "done"
+        for path in [source, *source.iterdir(), result, *result.iterdir()]:
+            assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+        note = gzip.decompress((result / "backend.log.gz").read_bytes()).decode()
+        assert "repositories not enabled (copr_base)" in note
+        assert "hello-1-1.noarch.rpm" in "".join(listed(top / DEBIAN))
+        for update in server.model.updates:
+            assert update["result_dir"], update
+
+
+def test_devel_mode_publishes_into_devel_only(tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "hello")
+    with serving() as (server, farm), Importer(server):
+        server.model.create("jdoe", "p", [DEBIAN], devel=True)
+        build = submit(server, srpm)
+        wait_until(lambda: finished(build), 60, "the build")
+        assert build.state == "succeeded", farm.stderr
+        repo = server.files / "results/jdoe/p" / DEBIAN
+        assert len(listed(repo / "devel")) == 2
+        assert listed(repo) == set()
+        server.model.createrepo(server.model.projects["jdoe", "p"], [DEBIAN], reason=4)
+        wait_until(lambda: len(listed(repo)) == 2, 30, "the released repository")
+
+
+def test_troubles_of_the_frontend_lose_and_double_nothing(tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "hello", build="sleep 1")
+    with serving() as (server, farm), Importer(server):
+        server.model.create("jdoe", "p", [DEBIAN])
+        builds = [submit(server, srpm) for _ in range(4)]
+        server.faults = [
+            Fault("/backend/get-build-task", status(500), 2),
+            Fault("/backend/get-srpm-build-task", body(b"[" * 100_000), 1),
+            Fault("/backend/get-srpm-build-task", body(b"{}", version=""), 1),
+            Fault("/backend/starting_build", hang_up, 2, after=True),
+            Fault("/backend/pending-jobs", body(b'{"no": "list"}'), 1),
+            Fault("/backend/pending-jobs", body(b"<html>"), 1),
+            Fault("/backend/update", status(502), 3),
+            Fault("/backend/update", hang_up, 3, after=True),
+        ]
+        wait_until(lambda: all(map(finished, builds)), 120, "four builds")
+        assert [build.state for build in builds] == ["succeeded"] * 4, farm.stderr
+        assert [len(build.chroots[DEBIAN].packages) for build in builds] == [2] * 4
+        assert [fault.times for fault in server.faults] == [0] * 8
+
+
+def test_a_cancel_is_acknowledged_and_leaves_only_logs(tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "slow", build="echo BUILDING; sleep 600")
+    with serving() as (server, _), Importer(server):
+        server.model.create("jdoe", "p", [DEBIAN])
+        build = submit(server, srpm)
+        result = server.files / "results/jdoe/p" / DEBIAN / "00000001-slow"
+        log = result / "builder-live.log"
+        wait_until(lambda: log.exists() and b"BUILDING" in log.read_bytes(), 60, "the build")
+        assert log.stat().st_mode & 0o777 == 0o644
+        with server.lock:
+            server.model.cancel(build.id)
+        wait_until(lambda: not server.model.cancels, 15, "both acknowledged")
+        wait_until((result / "backend.log.gz").exists, 15, "compressed logs")
+        wait_until(lambda: not log.exists(), 5, "no plain log")
+        assert names(result) == ["backend.log.gz", "build.info", "builder-live.log.gz"]
+        assert build.chroots[DEBIAN].status == 2
+
+
+def test_an_unusable_task_is_failed_after_a_while_and_the_rest_goes_on(tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "hello")
+    with serving(backend__trouble_timeout="3") as (server, farm), Importer(server):
+        server.model.create("jdoe", "p", [DEBIAN])
+        server.model.create("jdoe", "q", [DEBIAN], task={"git_repo": f"{server.url}/files/git/no"})
+        server.faults = [Fault("/backend/get-srpm-build-task/1", status(500), 1000)]
+        broken = submit(server, srpm)
+        lost = submit(server, srpm, "q")
+        good = submit(server, srpm)
+        wait_until(lambda: all(map(finished, (broken, lost, good))), 90, "three builds")
+        assert [b.state for b in (broken, lost, good)] == ["failed", "failed", "succeeded"]
+        assert lost.chroots[DEBIAN].result_dir == "00000002-hello"
+        assert "cannot clone" in farm.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ({"package_name": "../../x"}, "package_name"),
+        ({"timeout": -5}, "timeout"),
+        ({"timeout": "long"}, "timeout"),
+        ({"chroot": "../x-1-y"}, "chroot"),
+        ({"git_hash": 7}, "git_hash"),
+        ({"project_dirname": ".."}, "project_dirname"),
+        ({"task_id": "99-debian-12-x86_64"}, "instead"),
+        ({"storage": 1}, "Pulp"),
+        ({"repos": "none"}, "repos"),
+        ({"modules": {"toggle": [7]}}, "modules"),
+    ],
+)
+def test_hostile_records_are_one_clear_failure(
+    hostile: tuple[RecordedFrontend, Farm], task: dict[str, object], words: str
+) -> None:
+    server, farm = hostile
+    server.model.projects["jdoe", "p"].settings["task"] = task
+    build = submit(server, server.files / "hello-1-1.src.rpm")
+    wait_until(lambda: finished(build), 60, "the build")
+    assert build.state == "failed"
+    lines = [line for line in farm.stderr.splitlines() if f"build {build.id}-{DEBIAN}" in line]
+    assert any(words in line for line in lines), lines
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RecordedFrontend, Farm]]:
+    srpm = make_srpm(tmp_path_factory.mktemp("srpm"), "hello")
+    with serving() as (server, farm), Importer(server):
+        server.model.create("jdoe", "p", [DEBIAN])
+        (server.files / srpm.name).write_bytes(srpm.read_bytes())
+        yield server, farm

@@ -112,7 +112,7 @@ def test_what_may_have_been_sent_is_asked_for_first() -> None:
 
 
 def test_a_failure_without_results_is_prepared_and_waits_when_that_fails() -> None:
-    failed = [report("1", status=0, result_dir=""), report("2", status=0, result_dir="x")]
+    failed = [report("1", status=0), report("2", status=0, started_on=1.0)]
     prepared: list[str] = []
 
     def prepare(task_id: str) -> None:

@@ -54,6 +54,7 @@ def test_a_whole_build_leaves_the_layout_of_the_protocol(tmp_path: Path) -> None
     result.close()
     result.close()
     assert names(path) == {
+        "build-00000018.rsync.log",
         "backend.log.gz", "builder-live.log.gz", "build.info", "hello.spec",
         "hello-2.8-1.noarch.rpm", "results.json", "success",
     }  # fmt: skip

@@ -25,6 +25,7 @@ from backend.exceptions import (
 class FakeConfig:
     frontend_url = "http://127.0.0.1:9"
     max_attempts = 2
+    trouble_timeout = 600
     builder_timeout = 60
 
 

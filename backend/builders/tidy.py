@@ -1,0 +1,25 @@
+"""Removes what foreign programs left in an area: by their own user, in the sandbox."""
+
+import shutil
+from pathlib import Path
+
+from backend.builders.sandbox import Area, Sandbox
+from backend.config import Config
+
+TIMEOUT = 600
+_CLEAN = """
+cd /area || exit 1
+for d in *; do chmod -R u+rwX -- "$d/" 2>/dev/null; find "$d/" -mindepth 1 -delete; done
+"""
+
+
+def remove(config: Config, sandbox: Sandbox, workdir: Path, slot: int) -> None:
+    """Remove `workdir` with the area in it, unreadable and very deep trees too."""
+    area = Area.make(config, workdir, slot)
+    binds: list[str] = []
+    for name in ("build", "results", "tmp", "vartmp"):
+        binds += ["--bind", f"{{}}/{name}", f"/area/{name}"]
+    argv = ["/bin/sh", "-c", _CLEAN]
+    with sandbox.command(area, argv, binds=binds) as command:
+        command.run(TIMEOUT)
+    shutil.rmtree(workdir)

@@ -1,0 +1,101 @@
+"""What an RPM task asks for, handed to the builder or named in the log; where it is published."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from backend import layout, repository
+from backend.builders import Builder, BuildRequest, Buildroot
+from backend.config import Config
+from backend.job import RpmTask
+from backend.repository import Manners
+
+_PLAIN = Manners()
+
+
+def request(
+    config: Config, task: RpmTask, *, srpm: Path, workdir: Path, slot: int, deadline: float
+) -> BuildRequest:
+    """The builder's request; `deadline` is in seconds of the monotonic clock."""
+    return BuildRequest(
+        srpm=srpm,
+        chroot=task.chroot,
+        workdir=workdir,
+        slot=slot,
+        timeout=max(1, int(deadline - time.monotonic())),
+        stall_timeout=config.builder_stall_timeout,
+        max_log=config.builder_max_log,
+        enable_net=task.enable_net and config.builder_network,
+        with_opts=task.with_opts,
+        without_opts=task.without_opts,
+        buildroot=Buildroot(
+            repos=task.repos,
+            packages=task.buildroot_pkgs,
+            modules=task.modules,
+            isolation=task.isolation,
+            bootstrap=task.bootstrap,
+            bootstrap_image=task.bootstrap_image,
+            memory=task.memory,
+            fedora_review=task.fedora_review,
+        ),
+    )
+
+
+def notes(builder: Builder, task: RpmTask, made: BuildRequest) -> list[str]:
+    """One line for each setting of the task that has no effect, with the reason."""
+    ask = getattr(builder, "notes", None)
+    lines = list(ask(made)) if ask else []
+    if task.enable_net and not made.enable_net:
+        lines.append("no network in the build: [builder] network is off")
+    if task.appstream:
+        lines.append("no appstream metadata: this backend does not make them")
+    if task.user_ssh:
+        lines.append("no ssh access for the user: this backend does not offer it")
+    return lines
+
+
+def settings(made: BuildRequest) -> dict[str, Any]:
+    """What configs.tar.gz keeps of a request."""
+    root = dataclasses.asdict(made.buildroot)
+    own = ("timeout", "enable_net", "with_opts", "without_opts")
+    return {"chroot": str(made.chroot), **{name: getattr(made, name) for name in own}, **root}
+
+
+def publish(
+    config: Config,
+    task: RpmTask,
+    *,
+    mark: Callable[[], None] = lambda: None,
+    manners: Manners = _PLAIN,
+) -> None:
+    """Into the main metadata, or of a project in devel mode into `devel/`."""
+    repo, url = layout.repo_path(config.destdir, task), _devel_url(config, task)
+    repository.publish(repo, mark=mark, devel_url=url, manners=manners)
+
+
+def retract(config: Config, task: RpmTask, manners: Manners = _PLAIN) -> None:
+    """Take what an earlier attempt published back out of the same metadata."""
+    repo, url = layout.repo_path(config.destdir, task), _devel_url(config, task)
+    repository.retract(repo, task.result_dir, url, manners)
+
+
+def _devel_url(config: Config, task: RpmTask) -> str:
+    url = layout.result_url(config.results_url, task)
+    return url.rstrip("/").rpartition("/")[0] if task.devel else ""
+
+
+def make_repositories(config: Config, task: RpmTask) -> None:
+    """Make the project's own repositories if no createrepo has done so yet.
+
+    Today's backend waits for that action, and fails the build after a minute.
+    """
+    prefix = config.results_url + "/"
+    for repo in task.repos:
+        url = str(repo.get("baseurl"))
+        if repo.get("id") not in ("copr_base", "copr_coprdir") or not url.startswith(prefix):
+            continue
+        path = layout.local_path(config.destdir, url.removeprefix(prefix))
+        if not repository.is_published(path):
+            repository.publish(path)
