@@ -64,6 +64,7 @@ def main(
 
     def work() -> None:
         try:
+            from backend.explain import explainer  # noqa: PLC0415
             from backend.web.server import serve  # noqa: PLC0415  (only this process needs it)
             from backend.web.setup import first_start  # noqa: PLC0415
         except ImportError as error:
@@ -77,6 +78,7 @@ def main(
             password=password,
             chroots=chroots,
             wake=waker(config),
+            explain=explainer(config),
             alive=lambda: beat(PROMISE),
         )
 

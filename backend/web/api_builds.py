@@ -5,13 +5,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
+from backend.explain import Place
 from backend.web import housekeeping, states
 from backend.web.api_projects import Limit, Offset
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, User
 from backend.web.queries import get_build, get_project, in_progress
 from backend.web.request import Ctx, CurrentUser, JsonObject
-from backend.web.shapes import build_json, chroot_json, first_failure, page
+from backend.web.shapes import build_json, chroot_json, first_failure, open_tasks, page
 from backend.web.writer import announce
 
 router = APIRouter(prefix="/api_3")
@@ -54,10 +55,25 @@ def built_packages(ctx: Ctx, build_id: int) -> Response:
 
 @router.get("/build/{build_id}")
 def build_get(ctx: Ctx, build_id: int) -> Response:
-    """One build; the key `failure` is our own."""
+    """One build; the keys `failure` and `waiting` (why each of its tasks waits) are our own."""
     with ctx.reading() as session:
         build = get_build(session, build_id)
-        return JSONResponse(build_json(ctx, build) | {"failure": first_failure(build)})
+        reply = build_json(ctx, build) | {"failure": first_failure(build)}
+        tasks = open_tasks(build)
+    places = ctx.explain(tasks)
+    waiting = {task: place.text for task, place in places.items() if place.place == "waiting"}
+    return JSONResponse(reply | {"waiting": waiting})
+
+
+@router.get("/build/why/{build_id}")
+def build_why(ctx: Ctx, build_id: int) -> Response:
+    """Where each unfinished task of a build is, and why it waits (our own)."""
+    with ctx.reading() as session:
+        tasks = open_tasks(get_build(session, build_id))
+    places = ctx.explain(tasks)
+    unknown = Place(place="unknown", text="the job grabber has not told of it yet")
+    items = [{"task_id": task} | places.get(task, unknown).to_dict() for task in tasks]
+    return JSONResponse(page(items))
 
 
 @router.get("/build-chroot/list")

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.config import Config
 from backend.constants import API_VERSION, API_VERSION_HEADER
+from backend.explain import Explain, nothing
 from backend.web import (
     api_builds,
     api_projects,
@@ -66,12 +67,20 @@ def _harmless(wake: Wake) -> Wake:
     return try_to_wake
 
 
-def create_app(config: Config, *, password: str, chroots: tuple[str, ...], wake: Wake) -> FastAPI:
+def create_app(
+    config: Config,
+    *,
+    password: str,
+    chroots: tuple[str, ...],
+    wake: Wake,
+    explain: Explain = nothing,
+) -> FastAPI:
     """The whole frontend as an ASGI application.
 
     `password` is what the backend must send to `/backend/`. `chroots` can be built for.
     `wake("new", records)` and `wake("cancel", [])` are called, from any thread, after new work
-    or a cancel is in the database; no records mean: look at everything.
+    or a cancel is in the database; no records mean: look at everything. `explain(task ids)`,
+    from any thread, says where unfinished tasks are.
     """
     engine = make_engine(database_url(config))
 
@@ -84,7 +93,9 @@ def create_app(config: Config, *, password: str, chroots: tuple[str, ...], wake:
     app = FastAPI(
         lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.state.context = Context.of(config, password, chroots, engine, _harmless(wake))
+    app.state.context = Context.of(
+        config, password, chroots, engine, _harmless(wake), explain=explain
+    )
     errors.install(app)
     app.add_middleware(Door)
     for part in (backend_api, api_submit, api_builds, api_projects, results, pages):

@@ -23,7 +23,7 @@ from backend.web.models import Build, BuildChroot, Project
 from backend.web.queries import get_build, get_project
 from backend.web.render import render
 from backend.web.request import Ctx
-from backend.web.shapes import ended_on, first_failure, source_url
+from backend.web.shapes import ended_on, first_failure, open_tasks, source_url
 from backend.web.store import Context
 
 router = APIRouter()
@@ -58,7 +58,18 @@ def _summary(build: Build) -> dict[str, Any]:
         "submitted_on": build.submitted_on,
         "ended_on": ended_on(build),
         "failure": first_failure(build),
+        "open": open_tasks(build),
+        "waiting": "",
     }
+
+
+def _waiting(ctx: Context, summaries: list[dict[str, Any]]) -> None:
+    """Say of builds that only wait why the first task of each does."""
+    pending = [item for item in summaries if item["state"] == Status.PENDING.label]
+    places = ctx.explain([task for item in pending for task in item["open"]])
+    for item in pending:
+        found = [places[task] for task in item["open"] if task in places]
+        item["waiting"] = next((place.text for place in found if place.place == "waiting"), "")
 
 
 @router.get("/")
@@ -79,6 +90,7 @@ def front(ctx: Ctx) -> Response:
         projects = list(
             session.scalars(select(Project).where(alive).order_by(Project.id.desc()).limit(50))
         )
+    _waiting(ctx, busy)
     waiting = Status.PENDING.label
     return _page(
         "index.html",
@@ -98,7 +110,9 @@ def _directory(build: Build, chroot: str, result_dir: str | None) -> str | None:
     return f"{build.project.owner}/{build.dirname}/{chroot}/{result_dir}/"
 
 
-def _task(ctx: Context, name: str, row: Build | BuildChroot, directory: str | None) -> Any:
+def _task(
+    ctx: Context, name: str, row: Build | BuildChroot, directory: str | None, waiting: str
+) -> Any:
     size = files.log_size(ctx.config.destdir / directory, BUILDER_LOG) if directory else None
     log = f"/results/{quote(directory)}{BUILDER_LOG}" if directory and size is not None else None
     status = row.source_status if isinstance(row, Build) else row.status
@@ -108,6 +122,7 @@ def _task(ctx: Context, name: str, row: Build | BuildChroot, directory: str | No
         "started_on": row.started_on,
         "ended_on": row.ended_on,
         "failure": row.failure,
+        "waiting": waiting,
         "files": f"/results/{quote(directory)}" if directory else None,
         "log": log,
         "log_size": size,
@@ -116,10 +131,13 @@ def _task(ctx: Context, name: str, row: Build | BuildChroot, directory: str | No
 
 def _tasks(ctx: Context, build: Build) -> list[Any]:
     source = _directory(build, SRPM_CHROOT, build.result_dir)
-    tasks = [_task(ctx, "source", build, source)]
+    places = ctx.explain(open_tasks(build))
+    texts = {task: place.text for task, place in places.items() if place.place != "building"}
+    tasks = [_task(ctx, "source", build, source, texts.get(str(build.id), ""))]
     for chroot in build.chroots:
         directory = _directory(build, chroot.name, chroot.result_dir)
-        tasks.append(_task(ctx, chroot.name, chroot, directory))
+        waiting = texts.get(f"{build.id}-{chroot.name}", "")
+        tasks.append(_task(ctx, chroot.name, chroot, directory, waiting))
     return tasks
 
 
@@ -182,6 +200,7 @@ def project_page(ctx: Ctx, owner: str, name: str) -> Response:
         project = get_project(session, owner, name)
         query = select(Build).where(Build.project_id == project.id).order_by(Build.id.desc())
         builds = [_summary(build) for build in session.scalars(query.limit(100))]
+    _waiting(ctx, builds)
     releases: dict[str, list[str]] = {}
     for chroot in project.chroots:
         parsed = Chroot.parse(chroot)

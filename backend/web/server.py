@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 
 from backend.config import Config
+from backend.explain import Explain, nothing
 from backend.web.app import create_app
 from backend.web.writer import Wake
 
@@ -66,13 +67,14 @@ def serve(
     password: str,
     chroots: tuple[str, ...],
     wake: Wake,
+    explain: Explain = nothing,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer on the listening socket until SIGTERM or SIGINT; then end within a second.
 
     `alive` is called about once a second, for the first time when it serves.
     """
-    app = create_app(config, password=password, chroots=chroots, wake=wake)
+    app = create_app(config, password=password, chroots=chroots, wake=wake, explain=explain)
     settings = uvicorn.Config(
         app,
         access_log=False,

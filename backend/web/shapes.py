@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from backend.constants import Source, Status
 from backend.web.models import Build, BuildChroot, Project
-from backend.web.states import build_status, is_finished
+from backend.web.states import ACTIVE, build_status, is_finished
 from backend.web.store import Context
 
 #: What a project has besides name, description and chroots, with its defaults.
@@ -125,3 +125,11 @@ def chroot_json(ctx: Context, build: Build, chroot: BuildChroot) -> dict[str, An
         "name": chroot.name,
         "result_url": result_url(ctx, build, chroot),
     }
+
+
+def open_tasks(build: Build) -> list[str]:
+    """Ids of its tasks that the backend knows as unfinished."""
+    if build.canceled:
+        return []
+    source = [str(build.id)] if build.source_status in ACTIVE else []
+    return source + [f"{build.id}-{c.name}" for c in build.chroots if c.status in ACTIVE]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from backend.config import Config
+from backend.explain import Explain, nothing
 from backend.web.writer import Wake, Writer
 
 T = TypeVar("T")
@@ -64,14 +65,28 @@ class Context:
     chroots: tuple[str, ...]
     engine: Engine
     writer: Writer
+    explain: Explain = nothing
 
     @classmethod
     def of(
-        cls, config: Config, password: str, chroots: tuple[str, ...], engine: Engine, wake: Wake
+        cls,
+        config: Config,
+        password: str,
+        chroots: tuple[str, ...],
+        engine: Engine,
+        wake: Wake,
+        *,
+        explain: Explain = nothing,
     ) -> "Context":
         """A context with a writer of its own."""
-        writer = Writer(engine, wake, inline=in_process(engine))
-        return cls(config=config, password=password, chroots=chroots, engine=engine, writer=writer)
+        return cls(
+            config=config,
+            password=password,
+            chroots=chroots,
+            engine=engine,
+            writer=Writer(engine, wake, inline=in_process(engine)),
+            explain=explain,
+        )
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:

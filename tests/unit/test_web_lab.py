@@ -12,6 +12,7 @@ import httpx
 from fastapi import FastAPI
 
 from backend.config import Config, load
+from backend.explain import Explain, nothing
 from backend.web.app import create_app
 from backend.web.setup import first_start
 
@@ -128,7 +129,7 @@ class Lab:
 
 
 @contextmanager
-def running_lab(root: Path, **overrides: str) -> Iterator[Lab]:
+def running_lab(root: Path, explain: Explain = nothing, **overrides: str) -> Iterator[Lab]:
     config = make_config(root, **overrides)
     first_start(config)
     wakes: list[str] = []
@@ -136,7 +137,7 @@ def running_lab(root: Path, **overrides: str) -> Iterator[Lab]:
     def wake(why: str, tasks: list[dict[str, Any]]) -> None:
         wakes.append(" ".join([why, *(task["task_id"] for task in tasks)]))
 
-    app = create_app(config, password=PASSWORD, chroots=CHROOTS, wake=wake)
+    app = create_app(config, password=PASSWORD, chroots=CHROOTS, wake=wake, explain=explain)
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())

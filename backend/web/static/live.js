@@ -43,6 +43,7 @@ async function look() {
     if (!section) { location.reload(); return true; }
     show(section.querySelector(".state"), task.state);
     section.querySelector(".failure").textContent = task.failure || "";
+    section.querySelector(".waiting").textContent = task.waiting;
     if (task.log) { await follow(section, task.log, task.log_size); }
   }
   if (now.finished && tasks.dataset.finished === "no") { location.reload(); }
