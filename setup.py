@@ -15,6 +15,7 @@ WEB = [
     "sqlalchemy>=2.0.30",
     "jinja2>=3.1",
     "python-multipart>=0.0.18",
+    "httptools>=0.6",
 ]
 QUICKSTART = [*WEB, "copr-cli>=2.0"]
 BENCH = [

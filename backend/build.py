@@ -210,7 +210,14 @@ def _obtain(
     for directory in (fetched, inspect_dir):
         directory.mkdir(mode=0o700)
     srpm = fetched / sources.file_name(url)
-    sources.fetch(task, srpm, shop.config.builder_max_download, monitor.check)
+    config = shop.config
+    stored = None
+    if config.embedded:
+        stored = sources.stored_upload(task, config.frontend_url, config.statedir)
+    if stored and stored.stat().st_size <= config.builder_max_download:
+        shutil.copyfile(stored, srpm)  # no need to ask ourselves over HTTP
+    else:
+        sources.fetch(task, srpm, config.builder_max_download, monitor.check)
     return srpm, shop.builder.inspect(srpm, inspect_dir, shop.slot)
 
 

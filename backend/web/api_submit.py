@@ -8,11 +8,10 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from backend.constants import Source, Status
-from backend.web import housekeeping, names
+from backend.constants import Source
+from backend.web import housekeeping, names, rows
 from backend.web.errors import ApiError
-from backend.web.models import Build, BuildChroot, Project, User
-from backend.web.queries import get_project
+from backend.web.models import Build, Project, User
 from backend.web.request import Ctx, CurrentUser, JsonObject, context, current_user, json_object
 from backend.web.shapes import build_json, page
 from backend.web.states import now
@@ -30,7 +29,9 @@ def _target(session: Session, user: User, body: dict[str, Any]) -> tuple[Project
     owner, name = body.get("ownername"), body.get("projectname")
     if not isinstance(owner, str) or not isinstance(name, str):
         raise ApiError(400, "Missing argument ownername or projectname")
-    project = get_project(session, owner, name)
+    project = rows.project(session.connection(), owner, name)
+    if project is None:
+        raise ApiError(404, f"Project {owner[:100]}/{name[:100]} does not exist.")
     if project.owner != user.name:
         raise ApiError(
             403, f"User {user.name} is not allowed to build in the copr: {project.full_name}"
@@ -52,27 +53,24 @@ def _target(session: Session, user: User, body: dict[str, Any]) -> tuple[Project
         "enable_net": settings.get("enable_net", False) if net is None else net is True,
         "isolation": isolation,
         "excluded": excluded,
-        "chroots": [
-            BuildChroot(name=chroot, status=int(Status.WAITING), packages=[])
-            for chroot in chroots
-            if chroot not in excluded
-        ],
+        "chroots": [chroot for chroot in chroots if chroot not in excluded],
     }
 
 
 def _add(session: Session, user: User, body: dict[str, Any], source: dict[str, Any]) -> Build:
     project, columns = _target(session, user, body)
     kind = Source.UPLOAD if "tmp" in source else Source.LINK
-    build = Build(
-        project=project,
-        submitter=user.name,
-        source_type=int(kind),
-        source=source,
-        submitted_on=now(),
-        **columns,
+    build = rows.add(
+        session.connection(),
+        project,
+        {
+            "submitter": user.name,
+            "source_type": int(kind),
+            "source": source,
+            "submitted_on": now(),
+            **columns,
+        },
     )
-    session.add(build)
-    session.flush()
     announce(session, "new", [short_of(build)])
     return build
 

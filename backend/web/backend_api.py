@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from backend.constants import Status
-from backend.web import housekeeping, states, tasks
+from backend.web import housekeeping, rows, states, tasks
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, CancelRequest, Project
 from backend.web.request import (
@@ -99,20 +99,22 @@ async def starting_build(request: Request) -> Response:
     want_task = body.get("want_task") is True
 
     def start(session: Session) -> dict[str, Any]:
-        build = session.get(Build, build_id)
+        connection = session.connection()
+        build = rows.builds(connection, [build_id]).get(build_id)
         if build is None or build.canceled:
             return {"can_start": False}
+        answer: dict[str, Any] = {"can_start": True}
         if want_task:
-            return _start_running(session, ctx, build, body)
-        states.apply(session, build, body | {"status": int(Status.STARTING)})
-        return {"can_start": True}
+            answer = _start_running(ctx, build, body)
+        else:
+            states.apply(build, body | {"status": int(Status.STARTING)})
+        rows.save(connection, [build])
+        return answer
 
     return JSONResponse(await ctx.write(start))
 
 
-def _start_running(
-    session: Session, ctx: Context, build: Build, body: dict[str, Any]
-) -> dict[str, Any]:
+def _start_running(ctx: Context, build: Build, body: dict[str, Any]) -> dict[str, Any]:
     task_id = str(body.get("task_id"))
     if task_id == str(build.id):
         record = tasks.source_record(ctx, build)
@@ -127,7 +129,7 @@ def _start_running(
         record = tasks.rpm_record(ctx, build, chroot.name)
         where = f"{build.id:08d}-{build.pkg_name}"
     for status in (Status.STARTING, Status.RUNNING):
-        states.apply(session, build, body | {"status": int(status), "result_dir": where})
+        states.apply(build, body | {"status": int(status), "result_dir": where})
     return {"can_start": True, "task": record}
 
 
@@ -154,15 +156,17 @@ async def update(request: Request) -> Response:
 
 def _take_over(session: Session, builds: dict[int, dict[str, Any]]) -> tuple[set[int], list[Build]]:
     """Ids of the builds that exist, and those whose upload is not needed any more."""
-    rows = list(session.scalars(select(Build).where(Build.id.in_(builds))))
+    connection = session.connection()
+    found = rows.builds(connection, builds)
     uploads = []
-    for row in rows:
-        if states.apply(session, row, builds[row.id]):
-            pending = sorted(c.name for c in row.chroots if c.status == Status.PENDING)
-            announce(session, "new", [tasks.short_of(row, name) for name in pending])
-        if states.upload_is_done(row):
-            uploads.append(row)
-    return {row.id for row in rows}, uploads
+    for number, build in found.items():
+        if states.apply(build, builds[number]):
+            pending = sorted(c.name for c in build.chroots if c.status == Status.PENDING)
+            announce(session, "new", [tasks.short_of(build, name) for name in pending])
+        if states.upload_is_done(build):
+            uploads.append(build)
+    rows.save(connection, found.values())
+    return set(found), uploads
 
 
 def _forget_uploads(ctx: Context, builds: list[Build]) -> None:

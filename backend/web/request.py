@@ -7,8 +7,8 @@ import json
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from sqlalchemy import select
 
+from backend.web import rows
 from backend.web.errors import ApiError
 from backend.web.models import User
 from backend.web.store import Context, hash_token
@@ -79,8 +79,7 @@ async def require_backend(request: Request, ctx: Ctx) -> None:
 async def current_user(request: Request, ctx: Ctx) -> User:
     """The user whose API token came with the request, or the 401 that clients know."""
     login, token = credentials(request)
-    query = select(User).where(User.login == login)
-    user = await ctx.read(lambda session: session.scalar(query))
+    user = await ctx.read(lambda session: rows.user(session.connection(), login))
     right = hmac.compare_digest(hash_token(token), user.token_hash if user else hash_token(""))
     if user is None or not right:
         raise ApiError(

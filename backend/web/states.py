@@ -4,12 +4,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.chroot import Chroot
 from backend.constants import FINISHED, Status
-from backend.web.models import Build, BuildChroot, CancelRequest, Package
+from backend.web.models import Build, BuildChroot, CancelRequest
 
 ACTIVE = (Status.PENDING, Status.STARTING, Status.RUNNING)
 #: Once there, a status is never changed by a report.
@@ -114,10 +113,10 @@ def reschedule(build: Build, task_id: str) -> str:
     return ""
 
 
-def apply(session: Session, build: Build, update: Mapping[str, Any]) -> bool:
+def apply(build: Build, update: Mapping[str, Any]) -> bool:
     """Take over one reported build object; True when this made new work."""
     if str(update.get("task_id")) == str(build.id):
-        return _apply_source(session, build, update)
+        return _apply_source(build, update)
     for chroot in build.chroots:
         if chroot.name == update.get("chroot"):
             _apply_chroot(chroot, update)
@@ -141,7 +140,7 @@ def _apply_chroot(chroot: BuildChroot, update: Mapping[str, Any]) -> None:
             chroot.packages = results["packages"]
 
 
-def _apply_source(session: Session, build: Build, update: Mapping[str, Any]) -> bool:
+def _apply_source(build: Build, update: Mapping[str, Any]) -> bool:
     before, status = Status(build.source_status), _status(update, Status(build.source_status))
     build.result_dir = _text(update.get("result_dir"))
     if before in FINISHED:
@@ -156,11 +155,11 @@ def _apply_source(session: Session, build: Build, update: Mapping[str, Any]) -> 
         build.failure = _line(update.get("failure"))
         _end_chroots(build, status)
     elif status == Status.SUCCEEDED:
-        return _source_done(session, build, update)
+        return _source_done(build, update)
     return False
 
 
-def _source_done(session: Session, build: Build, update: Mapping[str, Any]) -> bool:
+def _source_done(build: Build, update: Mapping[str, Any]) -> bool:
     build.pkg_name = _text(update.get("pkg_name")) or build.pkg_name
     build.pkg_version = _text(update.get("pkg_version")) or build.pkg_version
     build.srpm_url = _text(update.get("srpm_url")) or build.srpm_url
@@ -169,7 +168,6 @@ def _source_done(session: Session, build: Build, update: Mapping[str, Any]) -> b
         build.failure = "the source build reported neither package name nor source package"
         _end_chroots(build, Status.FAILED)
         return False
-    _remember_package(session, build)
     if build.canceled:
         _end_chroots(build, Status.CANCELED)
         return False
@@ -202,12 +200,6 @@ def _refused(chroot: BuildChroot, tags: Mapping[str, Any]) -> bool:
     only, never = own.get("exclusivearch") or [], own.get("excludearch") or []
     noarch = "noarch" in only and "noarch" in (own.get("buildarch") or [])
     return parsed.arch in never or bool(only and parsed.arch not in only and not noarch)
-
-
-def _remember_package(session: Session, build: Build) -> None:
-    where = (Package.project_id == build.project_id, Package.name == build.pkg_name)
-    if session.scalar(select(Package.id).where(*where)) is None and build.pkg_name:
-        session.add(Package(project_id=build.project_id, name=build.pkg_name))
 
 
 def _end_chroots(build: Build, status: Status) -> None:

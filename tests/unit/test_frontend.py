@@ -15,7 +15,7 @@ from backend.constants import Source
 from backend.exceptions import BuildError, Canceled, FrontendError, FrontendRefused
 from backend.frontend import Frontend
 from backend.job import SourceTask
-from backend.sources import download, fetch, file_name, source_url
+from backend.sources import download, fetch, file_name, source_url, stored_upload
 
 
 class Server(ThreadingHTTPServer):
@@ -206,6 +206,31 @@ def test_a_users_dead_server_fails_the_build_and_a_dead_frontend_does_not(tmp_pa
     assert "HTTPConnection" not in str(caught.value)
     with pytest.raises(FrontendError):
         fetch(source(url, 2), tmp_path / "a", 10)
+
+
+def test_an_upload_is_read_where_it_lies(tmp_path: Path) -> None:
+    stored = tmp_path / "uploads/abc1/a~1.src.rpm"
+    stored.parent.mkdir(parents=True)
+    stored.touch()
+    (tmp_path / "uploads/abc1/link.src.rpm").symlink_to(stored)
+    (tmp_path / "a.src.rpm").touch()
+    home = "http://127.0.0.1:5000"
+
+    def look(path: str, kind: int = 2) -> Path | None:
+        return stored_upload(source(f"{home}{path}", kind), home, tmp_path)
+
+    assert look("/tmp/abc1/a~1.src.rpm") == stored
+    assert look("/tmp/abc1/a%7E1.src.rpm") == stored
+    for path in (
+        "/tmp/../a.src.rpm",
+        "/tmp/abc1/link.src.rpm",
+        "/tmp/abc1/b.src.rpm",
+        "/x/a.src.rpm",
+    ):
+        assert look(path) is None
+    assert look("/tmp/%2e%2e/a.src.rpm") is None
+    assert look("/tmp/abc1/a~1.src.rpm", 1) is None, "a link is fetched"
+    assert stored_upload(source(f"{home}/tmp/abc1/a~1.src.rpm", 2), "http://x", tmp_path) is None
 
 
 def test_file_names_of_urls_are_harmless() -> None:
