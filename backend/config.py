@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backend.exceptions import ConfigError
+from backend.legacy import translate
 from backend.options import OPTIONS, Option
 
 DEFAULT_PATH = Path("/etc/copr/copr-be.conf")
@@ -38,6 +39,8 @@ class Config:
 
     path: Path
     groups: tuple[Group, ...]
+    #: What was said in another backend's words, one line for each key.
+    notes: tuple[str, ...] = ()
     frontend_base_url: str
     frontend_auth: str = field(repr=False)
     distgit_lookaside: str
@@ -154,10 +157,12 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
         if not parser.has_section(section):
             parser.add_section(section)
         parser.set(section, key, value)
-    return _build(path, {name: dict(parser.items(name)) for name in parser.sections()})
+    known = frozenset(f"{option.section}.{option.name}" for option in OPTIONS if not option.group)
+    raw, notes = translate({name: dict(parser.items(name)) for name in parser.sections()}, known)
+    return _build(path, raw, tuple(f"{path}: {note}" for note in notes))
 
 
-def _build(path: Path, raw: Mapping[str, Mapping[str, str]]) -> Config:
+def _build(path: Path, raw: Mapping[str, Mapping[str, str]], notes: tuple[str, ...]) -> Config:
     problems = list(_wrong_names(path, raw))
     values: dict[str, Any] = {}
     for option in OPTIONS:
@@ -169,7 +174,7 @@ def _build(path: Path, raw: Mapping[str, Mapping[str, str]]) -> Config:
         _group(path, number, raw.get("backend", {}), values["max_workers"], problems)
         for number in range(values["build_groups"])
     )
-    config = Config(path=path, groups=groups, **values)
+    config = Config(path=path, groups=groups, notes=notes, **values)
     problems += _wrong_urls(config)
     if problems:
         error = ConfigError(*problems)

@@ -23,7 +23,7 @@ _GRABBER_ONLY = frozenset(
     {"max_workers", "build_groups", "sleeptime", "blocked_owners", "fair_share_half_life"}
 )
 _GRABBER_LIMITS = "builds_max_workers"
-_MASTER_ONLY = frozenset({"exit_on_worker", "stop_timeout"})
+_MASTER_ONLY = frozenset({"exit_on_worker", "stop_timeout", "notes"})
 _LOG_ONLY = ("log_", "webhook_", "stall_alarm")
 #: The sentinel in the log process knows the groups; reports are told only to a webhook.
 _LOG_AND_GRABBER = frozenset({"groups", "webhook_url"})

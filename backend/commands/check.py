@@ -48,6 +48,8 @@ def _configuration(
             found(Finding(checks.CONFIGURATION, "fault", problem))
         repaired: Config | None = error.repaired
         return repaired
+    for note in config.notes:
+        found(Finding(checks.CONFIGURATION, "warning", note))
     found(Finding(checks.CONFIGURATION, "ok", str(config.path)))
     return config
 

@@ -132,6 +132,8 @@ class CoprBackend(Supervisor):
             if not self.signals.stopping:
                 notify(READY="1", STATUS=self._status())
                 self.ext_opts.get("ready", lambda: None)()
+                for note in self.opts.notes:
+                    self.event(note, "warning")
                 self.event(f"ready, serving {self.opts.frontend_url}", kind="daemon.ready")
             turn = min(TURN, self._watchdog.every or TURN)
             while not self.signals.stopping:

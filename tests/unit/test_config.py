@@ -58,7 +58,7 @@ def test_example_file_without_comment_signs_means_the_defaults_too(tmp_path: Pat
 
 
 def test_table_and_config_have_the_same_fields() -> None:
-    fields = {field.name for field in dataclasses.fields(Config)} - {"path", "groups"}
+    fields = {field.name for field in dataclasses.fields(Config)} - {"path", "groups", "notes"}
     assert fields == {option.attribute for option in OPTIONS if not option.group}
     grouped = {field.name for field in dataclasses.fields(Group)} - {"id"}
     assert grouped == {option.attribute for option in OPTIONS if option.group}

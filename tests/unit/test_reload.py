@@ -60,7 +60,7 @@ def test_an_option_that_the_table_does_not_know_concerns_everybody() -> None:
 def test_every_option_has_somebody_who_minds() -> None:
     """Only what the master itself looks at needs no new child."""
     nobody = {entry.name for entry in fields(Config) if not users_of(entry.name)}
-    assert nobody == {"exit_on_worker", "stop_timeout"}
+    assert nobody == {"exit_on_worker", "stop_timeout", "notes"}
 
 
 def test_an_edit_is_noticed_once_and_only_when_it_is_finished(tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""Configuration files of other backends, as people have them in /etc/copr."""
+
+from pathlib import Path
+
+import pytest
+
+from backend.commands import check
+from backend.config import Config, load
+from backend.exceptions import ConfigError
+
+TODAY = """\
+[backend]
+results_baseurl=https://copr-be.example.org/results
+frontend_base_url=http://copr-fe.example.org
+frontend_auth=secret
+destdir=/var/lib/copr/public_html/results
+statsdir=/var/lib/copr/public_html/stats
+sleeptime=30
+resalloc_connection=http://localhost:49100
+builds_max_workers=60
+builds_max_workers_arch=x86_64=10,ppc64le=12
+builds_max_workers_owner=20
+builds_max_workers_sandbox=10
+actions_max_workers=10
+fedmsg_enabled=false
+do_sign=false
+keygen_host=example.com
+sign_domain=fedorahosted.org
+prune_days=14
+prune_workers = 16
+log_dir=/var/log/copr-backend/
+log_level=INFO
+log_format=[%(asctime)s][%(levelname)6s] %(message)s
+redis_host=10.0.0.1
+redis_port=6380
+redis_db=2
+redis_password=p@ss
+
+[builder]
+timeout=3600
+consecutive_failure_threshold=10
+
+[ssh]
+builder_config=/home/copr/.ssh/config
+"""
+
+CLASSIC = """\
+[backend]
+results_baseurl=http://copr-be.example.org/results
+frontend_url=http://copr-fe.example.org/backend
+frontend_auth=secret
+build_groups=2
+group0_name=PC
+group0_archs=i386,x86_64
+group0_spawn_playbook=/srv/copr-work/provision/builderpb-PC.yml
+group0_terminate_playbook=/srv/copr-work/provision/terminatepb-PC.yml
+group0_max_workers=8
+group1_name=ARM
+group1_archs=armV7
+group1_max_vm_total=3
+group1_vm_spawn_min_interval=30
+destdir=/var/lib/copr/public_html/results
+exit_on_worker=false
+sleeptime=10
+worker_logdir=/var/log/copr/workers/
+logfile=/var/log/copr/backend.log
+spawn_vars=a,b
+fedmsg_enabled=true
+
+[builder]
+timeout=1800
+"""
+
+
+def read(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "copr-be.conf"
+    path.write_text(text)
+    return load(path)
+
+
+def noted(config: Config, word: str) -> list[str]:
+    return [note for note in config.notes if f" {word} " in f"{note} ".replace(",", " ")]
+
+
+def test_todays_file_loads(tmp_path: Path) -> None:
+    config = read(tmp_path, TODAY)
+    assert config.frontend_base_url == "http://copr-fe.example.org"
+    assert config.redis_url == "redis://:p%40ss@10.0.0.1:6380/2"
+    assert config.builds_max_workers == 60
+    assert config.builds_max_workers_arch == {"x86_64": 10, "ppc64le": 12}
+    assert config.actions_max_workers == 10
+    assert (config.builder_timeout, config.sleeptime) == (3600, 30)
+    assert config.log_level == "info"
+    for key in (
+        *("statsdir", "resalloc_connection", "fedmsg_enabled", "do_sign"),
+        *("keygen_host", "sign_domain", "prune_days", "prune_workers"),
+        *("log_format", "redis_host", "log_level", "consecutive_failure_threshold"),
+        *("builder_config",),
+    ):
+        assert len(noted(config, key)) == 1, key
+    assert not any("p@ss" in note or "p%40ss" in note for note in config.notes)
+
+
+def test_the_file_of_2015_loads(tmp_path: Path) -> None:
+    config = read(tmp_path, CLASSIC)
+    assert config.frontend_base_url == "http://copr-fe.example.org"
+    assert [(g.name, g.archs, g.max_workers) for g in config.groups] == [
+        ("PC", ("i386", "x86_64"), 8),
+        ("ARM", ("armV7",), 3),
+    ]
+    assert str(config.log_dir) == "/var/log/copr/workers"
+    assert not config.exit_on_worker
+    assert len(noted(config, "logfile")) == 1
+    assert "log_dir is set" in noted(config, "logfile")[0]
+    for key in ("frontend_url", "worker_logdir", "group0_spawn_playbook", "group1_max_vm_total",
+                "group1_vm_spawn_min_interval", "spawn_vars"):  # fmt: skip
+        assert len(noted(config, key)) == 1, key
+
+
+def test_an_own_key_wins_over_an_old_one(tmp_path: Path) -> None:
+    text = "[backend]\nredis_url = redis://here/0\nredis_host = there\nnum_workers = 3\n"
+    config = read(tmp_path, text + "max_workers = 5\n")
+    assert config.redis_url == "redis://here/0"
+    assert config.max_workers == 5
+    assert len(config.notes) == 2
+
+
+def test_a_file_in_our_own_words_has_no_notes(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "copr-be.conf.example"
+    assert read(tmp_path, example.read_text()).notes == ()
+
+
+@pytest.mark.parametrize("key", ["redis_hots", "group0_max_vm", "fedmsg", "prune"])
+def test_misspelt_keys_are_still_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        read(tmp_path, f"[backend]\n{key} = 1\n")
+
+
+def test_check_shows_what_became_of_each_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "copr-be.conf"
+    path.write_text(TODAY)
+    check.run(path, {}, None, as_json=False)
+    out = capsys.readouterr().out
+    assert "statsdir has no effect" in out
+    assert "redis_host" in out
