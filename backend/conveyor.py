@@ -38,12 +38,21 @@ class Conveyor:
     reported: set[str] = field(default_factory=set)
     counts: Counts = field(default_factory=Counts)
     taken: Counter[int] = field(default_factory=Counter)
+    _confirmed: set[str] = field(default_factory=set)
     _gone: dict[str, float] = field(default_factory=dict)
     _fresh: dict[str, float] = field(default_factory=dict)
 
     def knows(self, task_id: str) -> bool:
         """True for a task that must not be started now: on its way, or reported."""
         return task_id in self.flying or task_id in self.reported
+
+    def confirmed(self, task_id: str) -> bool:
+        """True when the frontend itself has named the task since it was last reported.
+
+        A Redis that forgot its last second may bring back a task that is long delivered.
+        """
+        flight = self.flying.get(task_id)
+        return task_id in self._confirmed or bool(flight and flight.task)
 
     # --- what the frontend says -----------------------------------------------------------
 
@@ -111,6 +120,8 @@ class Conveyor:
             return
         if reported:
             self.reported.add(task_id)
+            if flight.task:
+                self._confirmed.add(task_id)
         if flight.task:
             took = max(0.0, now - flight.since)
             self.history.charge(flight.task.owner, took - flight.charged, now)
@@ -136,6 +147,7 @@ class Conveyor:
     def delivered(self, task_id: str, tick: float) -> None:
         """The frontend has its report."""
         self.reported.discard(task_id)
+        self._confirmed.discard(task_id)
         self._gone[task_id] = tick
 
     def taken_back(self, task_id: str, now: float, tick: float) -> bool:

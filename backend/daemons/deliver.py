@@ -56,6 +56,8 @@ class Deliver:
             self._not_before = min(self._stuck[task] for task in later)
             return
         doubtful = self._outbox.sending(batch)
+        confirmed = self._desk.conveyor.confirmed
+        doubtful |= {report.task_id for report in batch if not confirmed(report.task_id)}
         prepare = partial(withdraw, self._desk.config, self._frontend)
         request = partial(send, self._frontend, batch, doubtful, prepare)
         self._lane.ask(request, self._done, self._broken)

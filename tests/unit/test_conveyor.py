@@ -124,3 +124,15 @@ def test_nothing_grows(belt: Conveyor, leave: Callable[[Conveyor, str], object])
     for part in (belt.flying, belt.reported, belt._gone, belt.backlog._tasks, belt.counts.by):
         assert not part
     assert len(belt._fresh) <= 1
+
+
+def test_a_task_that_a_forgetful_redis_brings_back_is_not_confirmed(belt: Conveyor) -> None:
+    belt.mirror(tasks("1"), asked=0.0)
+    belt.start(pending("1"), 0, now=100.0, tick=1.0)
+    assert belt.confirmed("1")
+    belt.ended("1", now=110.0, tick=2.0, reported=True)
+    assert belt.confirmed("1")
+    belt.delivered("1", tick=3.0)
+    belt.found("1", 0, since=120.0, tick=4.0)
+    belt.ended("1", now=130.0, tick=5.0, reported=True)
+    assert not belt.confirmed("1")

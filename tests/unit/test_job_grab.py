@@ -196,6 +196,20 @@ def test_a_report_with_unknown_outcome_is_not_sent_twice() -> None:
     assert grab.queues.outbox() == []
 
 
+def test_a_delivered_task_that_a_forgetful_redis_brings_back_is_not_reported_again() -> None:
+    frontend = MemoryFrontend("1")
+    grab = grabber(frontend)
+    grab.look(fetch=True)
+    grab.queues.register("0-0-1", 0, alive())
+    for _ in range(2):
+        claim = grab.queues.claim(0, "0-0-1", 1)
+        assert claim
+        grab.queues.finish(claim, {"id": 1, "task_id": "1", "status": 1})
+        grab.look(fetch=True)
+        assert [update["status"] for update in frontend.updates] == [1]
+        grab.queues.enqueue(0, "1")  # as it was a second ago
+
+
 def test_canceled_tasks_leave_the_queue_and_are_acknowledged() -> None:
     frontend = MemoryFrontend("1", "2", "3")
     grab = grabber(frontend)
