@@ -116,6 +116,8 @@ async def starting_build(request: Request) -> Response:
 
 def _start_running(ctx: Context, build: Build, body: dict[str, Any]) -> dict[str, Any]:
     task_id = str(body.get("task_id"))
+    if states.is_over(build, task_id):  # `starting` alone is no lock, at any frontend
+        return {"can_start": False}
     if task_id == str(build.id):
         record = tasks.source_record(ctx, build)
         where = f"{build.id:08d}"

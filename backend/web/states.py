@@ -89,6 +89,14 @@ def task_chroot(build: Build, task_id: str) -> BuildChroot | None:
     return next((c for c in build.chroots if task_id == f"{build.id}-{c.name}"), None)
 
 
+def is_over(build: Build, task_id: str) -> bool:
+    """True for a task that has ended: building it again could only do harm."""
+    if task_id == str(build.id):
+        return build.source_status in FINISHED
+    chroot = task_chroot(build, task_id)
+    return chroot is not None and chroot.status in FINISHED
+
+
 def drop(chroot: BuildChroot) -> None:
     """End a task that the project does not want any more."""
     if chroot.status not in FINISHED:

@@ -46,7 +46,10 @@ class Verifier:
         found = []
         for path in ("pending-jobs/", "build-tasks/cancel-requests/"):
             url = f"http://127.0.0.1:{arena.web_port}/backend/{path}"
-            reply = urllib3.request("GET", url, headers=headers, timeout=20, retries=False)
+            try:
+                reply = urllib3.request("GET", url, headers=headers, timeout=20, retries=False)
+            except urllib3.exceptions.HTTPError as error:
+                raise OSError(f"{path}: {error}") from error
             for item in reply.json():
                 found.append(item["task_id"] if isinstance(item, dict) else f"cancel of {item}")
         return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,18 @@ def test_a_build_from_submit_to_success(lab: Lab) -> None:
     assert lab.state(build) == "succeeded"
     assert lab.tasks() == []
     assert lab.client.get("/api_3/build/1").json()["ended_on"] == 222
+
+
+def test_a_task_that_has_ended_is_not_started_again(lab: Lab) -> None:
+    build = lab.submit(chroots=[FEDORA])
+    lab.source_done(build)
+    start: dict[str, Any] = {"build_id": build, "status": 6, "want_task": True}
+    source = start | {"task_id": str(build), "chroot": "srpm-builds"}
+    assert lab.back("starting_build", source) == {"can_start": False}
+    start |= {"task_id": f"{build}-{FEDORA}", "chroot": FEDORA}
+    assert lab.back("starting_build", start)["can_start"]
+    lab.report(build, FEDORA, status=1)
+    assert lab.back("starting_build", start) == {"can_start": False}
 
 
 def test_a_terminal_chroot_is_fixed_and_packages_do_not_double(lab: Lab) -> None:
