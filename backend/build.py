@@ -17,11 +17,10 @@ from typing import Any
 
 import redis
 
-from backend import disk, distgit, layout, rpmtask, sources
+from backend import disk, layout, obtain, rpmtask
 from backend.admission import admit
-from backend.builders import Artifact, Builder, SourceInfo
+from backend.builders import Artifact, Builder
 from backend.builders import script as scripts
-from backend.builders.script import Room
 from backend.config import Config
 from backend.constants import Status
 from backend.exceptions import (
@@ -201,31 +200,17 @@ def sweep(shop: Workshop) -> None:
             _clean(shop, left)
 
 
-def _obtain(
-    shop: Workshop, task: SourceTask, monitor: BuildMonitor, workdir: Path
-) -> tuple[Path, SourceInfo]:
-    url = sources.source_url(task)
-    monitor.output(f"Fetching {url}\n".encode())
-    fetched, inspect_dir = workdir / "fetched", workdir / "inspect"
-    for directory in (fetched, inspect_dir):
-        directory.mkdir(mode=0o700)
-    srpm = fetched / sources.file_name(url)
-    config = shop.config
-    stored = None
-    if config.embedded:
-        stored = sources.stored_upload(task, config.frontend_url, config.statedir)
-    if stored and stored.stat().st_size <= config.builder_max_download:
-        shutil.copyfile(stored, srpm)  # no need to ask ourselves over HTTP
-    else:
-        sources.fetch(task, srpm, config.builder_max_download, monitor.check)
-    return srpm, shop.builder.inspect(srpm, inspect_dir, shop.slot)
+def _bench(shop: Workshop, monitor: BuildMonitor, workdir: Path) -> obtain.Bench:
+    return obtain.Bench(
+        config=shop.config, builder=shop.builder, slot=shop.slot, monitor=monitor, workdir=workdir
+    )
 
 
 def _source(
     shop: Workshop, task: SourceTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
     try:
-        srpm, info = _obtain(shop, task, monitor, workdir)
+        srpm, info = obtain.source(_bench(shop, monitor, workdir), task)
     except BuildError as error:
         results.output(f"error: {error}\n".encode())
         raise
@@ -242,29 +227,6 @@ def _source(
     return source_report(shop.config, task, package, document)
 
 
-def _room(shop: Workshop, workdir: Path, monitor: BuildMonitor, deadline: float) -> Room:
-    path = workdir / "sources"
-    path.mkdir(mode=0o700)
-    return Room(
-        config=shop.config, workdir=path, slot=shop.slot, deadline=deadline, monitor=monitor
-    )
-
-
-def _local_srpm(
-    shop: Workshop, task: RpmTask, monitor: BuildMonitor, workdir: Path, deadline: float
-) -> Path:
-    if task.git_repo and not task.srpm_url:
-        return distgit.source_package(task, _room(shop, workdir, monitor, deadline))
-    found = sources.published_srpm(task, shop.config.destdir, shop.config.results_url)
-    if found:
-        return found
-    if not task.srpm_url:
-        raise BuildError("the task names neither a dist-git repository nor a source package")
-    srpm = workdir / "source.src.rpm"
-    sources.download(task.srpm_url, srpm, shop.config.builder_max_download, monitor.check)
-    return srpm
-
-
 def _rpms(
     shop: Workshop, task: RpmTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
@@ -278,7 +240,7 @@ def _rpms(
     deadline = time.monotonic() + min(task.timeout, shop.config.builder_timeout)
     build_dir = workdir / "build"
     build_dir.mkdir(mode=0o700)
-    srpm = _local_srpm(shop, task, monitor, workdir, deadline)
+    srpm = obtain.for_rpms(_bench(shop, monitor, workdir), task, deadline)
     request = rpmtask.request(
         shop.config, task, srpm=srpm, workdir=build_dir, slot=shop.slot, deadline=deadline
     )

@@ -6,6 +6,7 @@ come from the lookaside cache and are used only if their checksum is right.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -123,10 +124,11 @@ def lookaside_url(pattern: str, clone_url: str, file: SourceFile) -> str:
     )
 
 
-def check_clone_url(url: object) -> str:
-    """The URL, if it is one of http, https or git that cannot be taken for an option."""
-    if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https", "git"):
-        raise BuildError(f"{str(url)[:200]!r} is no http://, https:// or git:// address")
+def check_clone_url(url: object, schemes: Sequence[str] = ("http", "https", "git")) -> str:
+    """The URL, if it has one of the schemes and cannot be taken for an option."""
+    if not isinstance(url, str) or urlsplit(url).scheme not in schemes:
+        known = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise BuildError(f"{str(url)[:200]!r} is no address that begins with one of {known}")
     if not url.isprintable() or " " in url:
         raise BuildError(f"{url[:200]!a} is no usable address")
     return url

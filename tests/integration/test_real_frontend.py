@@ -17,7 +17,7 @@ from tests.conftest import wait_until
 from tests.frontend.distgit import DistGit
 from tests.frontend.server import PASSWORD, Fault, RecordedFrontend, body, hang_up, recorded, status
 from tests.frontend.values import Build
-from tests.integration.farm import Farm, make_srpm
+from tests.integration.farm import SPEC, Farm, make_srpm
 from tests.integration.repositories import listed
 
 pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
@@ -161,6 +161,27 @@ def test_a_build_leaves_what_todays_backend_leaves(tmp_path: Path) -> None:
         assert "hello-1-1.noarch.rpm" in "".join(listed(top / DEBIAN))
         for update in server.model.updates:
             assert update["result_dir"], update
+
+
+def test_a_build_from_git_and_one_that_needs_a_missing_tool(tmp_path: Path) -> None:
+    with serving() as (server, farm), Importer(server) as importer:
+        server.model.create("jdoe", "p", [DEBIAN])
+        tree = tmp_path / "tree"
+        tree.mkdir()
+        (tree / "hello.spec").write_text(SPEC.format(name="hello", tags="", build="true"))
+        importer.place.commit("upstream/hello", tree)
+        source = {"type": "git", "clone_url": f"{server.model.git}/upstream/hello",
+                  "committish": "", "subdirectory": "", "spec": "",
+                  "srpm_build_method": "rpkg"}  # fmt: skip
+        with server.lock:
+            good = server.model.submit("jdoe", "p", 8, source)
+            bad = server.model.submit("jdoe", "p", 6, {"gem_name": "rake"})
+        wait_until(lambda: finished(good) and finished(bad), 90, "both builds")
+        assert good.state == "succeeded", farm.stderr
+        assert bad.state == "failed"
+        assert "gem2rpm is not installed on this machine" in farm.stderr
+        log = server.files / "results/jdoe/p/srpm-builds/00000002/builder-live.log.gz"
+        assert b"gem2rpm is not installed" in gzip.decompress(log.read_bytes())
 
 
 def test_devel_mode_publishes_into_devel_only(tmp_path: Path) -> None:

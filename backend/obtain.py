@@ -1,0 +1,79 @@
+"""Where a task's source package comes from: fetched, made in the sandbox, or on our own disk."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend import distgit, origins, sources
+from backend.builders import Builder, Monitor, SourceInfo
+from backend.builders.script import Room
+from backend.config import Config
+from backend.exceptions import BuildError
+from backend.job import RpmTask, SourceTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The place of one task; `workdir` is its work directory."""
+
+    config: Config
+    builder: Builder
+    slot: int
+    monitor: Monitor
+    workdir: Path
+
+    def piece(self, name: str) -> Path:
+        """A new private directory."""
+        path = self.workdir / name
+        path.mkdir(mode=0o700)
+        return path
+
+    def room(self, deadline: float) -> Room:
+        """Where scripts make the sources, until `deadline` (monotonic)."""
+        return Room(
+            config=self.config,
+            workdir=self.piece("sources"),
+            slot=self.slot,
+            deadline=deadline,
+            monitor=self.monitor,
+        )
+
+
+def source(bench: Bench, task: SourceTask) -> tuple[Path, SourceInfo]:
+    """The source package of a source task, and what it says of itself."""
+    if origins.is_made_here(task):
+        room = bench.room(time.monotonic() + bench.config.builder_timeout)
+        srpm = origins.source_package(task, room, bench.config.frontend_url)
+    else:
+        srpm = _fetched(bench, task)
+    return srpm, bench.builder.inspect(srpm, bench.piece("inspect"), bench.slot)
+
+
+def _fetched(bench: Bench, task: SourceTask) -> Path:
+    config, url = bench.config, sources.source_url(task)
+    bench.monitor.output(f"Fetching {url}\n".encode())
+    srpm = bench.piece("fetched") / sources.file_name(url)
+    stored = None
+    if config.embedded:
+        stored = sources.stored_upload(task, config.frontend_url, config.statedir)
+    if stored and stored.stat().st_size <= config.builder_max_download:
+        shutil.copyfile(stored, srpm)  # no need to ask ourselves over HTTP
+    else:
+        sources.fetch(task, srpm, config.builder_max_download, bench.monitor.check)
+    return srpm
+
+
+def for_rpms(bench: Bench, task: RpmTask, deadline: float) -> Path:
+    """The source package that an RPM task builds."""
+    if task.git_repo and not task.srpm_url:
+        return distgit.source_package(task, bench.room(deadline))
+    found = sources.published_srpm(task, bench.config.destdir, bench.config.results_url)
+    if found:
+        return found
+    if not task.srpm_url:
+        raise BuildError("the task names neither a dist-git repository nor a source package")
+    srpm = bench.workdir / "source.src.rpm"
+    limit = bench.config.builder_max_download
+    sources.download(task.srpm_url, srpm, limit, bench.monitor.check)
+    return srpm
