@@ -111,6 +111,9 @@ def _judge(verifier: Verifier, place: Arena) -> None:
         verifier.check_reports()
     except OSError as error:
         verifier.bad(f"the API does not answer: {error}")
+    # One that was started a moment ago does not hear SIGTERM yet, nor knows what lies there.
+    if not _until(lambda: any("serving" in p.title for p in place.procs("master")), 60):
+        verifier.bad("the daemon is not ready")
     code = place.stop_daemon()
     if code != 0:
         verifier.bad(f"the daemon ended with {code} on SIGTERM")
