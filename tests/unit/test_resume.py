@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from backend import resume as module
+from backend import repository
 from backend.config import Config
 from backend.job import RpmTask, SourceTask
 from backend.results import ResultDir
@@ -44,7 +44,7 @@ def test_a_source_build(tmp_path: Path) -> None:
 
 def test_an_rpm_build_is_published_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published: list[Path] = []
-    monkeypatch.setattr(module, "publish", lambda repo, **_: published.append(repo))
+    monkeypatch.setattr(repository, "publish", lambda repo, **_: published.append(repo))
     task = RpmTask.from_record(
         COMMON
         | {
