@@ -4,8 +4,9 @@ Terminal updates are not idempotent (PROTOCOL E.3): a report whose sending was i
 sent again only if the frontend still calls its task unfinished.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from backend.constants import Status
 from backend.exceptions import FrontendBroken, FrontendError, FrontendRefused
@@ -25,6 +26,23 @@ class Outcome:
     refused: list[tuple[Report, str]] = field(default_factory=list)
     stuck: list[tuple[Report, str]] = field(default_factory=list)
     error: str = ""
+    #: Those of `stuck` over which an update itself broke.
+    breaks: set[str] = field(default_factory=set)
+
+
+def reduced(build: Mapping[str, Any], why: str) -> dict[str, Any] | None:
+    """What to send instead of a report over which the frontend breaks again and again.
+
+    First without the lists of packages, which it allows to leave out; then a plain failure;
+    then nothing (None).
+    """
+    lists = {"results", "built_packages"}
+    if lists & build.keys():
+        return {key: value for key, value in build.items() if key not in lists}
+    if build.get("status") == Status.FAILED:
+        return None
+    failure = f"the frontend cannot take the result: {why}"
+    return {**build, "status": int(Status.FAILED), "failure": failure}
 
 
 def choose(reports: Iterable[Report], without: Collection[str] = ()) -> list[Report]:
@@ -109,5 +127,8 @@ def _alone(frontend: Frontend, report: Report, outcome: Outcome) -> None:
 
 
 def _blame(error: Exception, report: Report, outcome: Outcome) -> None:
-    target = outcome.refused if isinstance(error, FrontendRefused) else outcome.stuck
-    target.append((report, str(error)))
+    if isinstance(error, FrontendRefused):
+        outcome.refused.append((report, str(error)))
+    else:
+        outcome.stuck.append((report, str(error)))
+        outcome.breaks.add(report.task_id)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backend.action import PendingAction
-from backend.constants import API_VERSION, API_VERSION_HEADER, ActionResult
+from backend.constants import API_VERSION, API_VERSION_HEADER, SRPM_CHROOT, ActionResult
 from backend.exceptions import (
     FrontendBroken,
     FrontendError,
@@ -22,6 +22,8 @@ from backend.job import PendingTask
 
 #: Largest answer that is read, in bytes.
 MAX_ANSWER = 64 * 1024**2
+#: Most values in one answer: each takes some hundred bytes of memory.
+MAX_VALUES = 3_000_000
 #: Not the application's own answers: it, or what stands before it, is away for a while.
 _AWAY = (408, 429, 502, 503, 504)
 _CHUNK = 1 << 20
@@ -115,14 +117,16 @@ class Frontend:
             raise FrontendError(f"{what}: password refused: correct frontend_auth")
         if reply.status >= 400:
             raise FrontendRefused(f"{what}: the frontend answered {reply.status}")
-        version = reply.headers.get(API_VERSION_HEADER, "")
-        if not version.isdigit() or int(version) < API_VERSION:
+        version = reply.headers.get(API_VERSION_HEADER, "")[:9]
+        if not version.isdecimal() or int(version) < API_VERSION:
             raise FrontendError(
                 f"{what}: speaks backend protocol {version or 'unknown'},"
                 f" version {API_VERSION} or newer is needed: check frontend_base_url"
             )
         if len(text) > MAX_ANSWER:
             raise FrontendBroken(f"{what}: answer longer than {MAX_ANSWER} bytes")
+        if text.count(b",") > MAX_VALUES:
+            raise FrontendBroken(f"{what}: answer with more than {MAX_VALUES} values")
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -177,6 +181,12 @@ class Frontend:
     def canceled(self, task_id: str, was_running: bool) -> None:
         """Acknowledge a cancel request."""
         self._call(f"build-tasks/canceled/{task_id}/", was_running)
+
+    def reschedule(self, task_id: str) -> None:
+        """Have a starting or running task shown as pending again; it need not be one."""
+        number, _, chroot = task_id.partition("-")
+        body = {"build_id": int(number), "task_id": task_id, "chroot": chroot or SRPM_CHROOT}
+        self._call("reschedule_build_chroot/", body)
 
     def pending_actions(self) -> tuple[list[PendingAction], list[str]]:
         """All waiting actions, and one line for each record that cannot be read."""

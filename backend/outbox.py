@@ -1,7 +1,7 @@
 """The outbox in Redis: finished builds that the frontend has not accepted yet."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import redis
@@ -46,4 +46,11 @@ class Outbox:
         pipe: Any = self._client.pipeline(transaction=True)
         pipe.lrem(names.OUTBOX_KEY, 1, report.raw)
         pipe.rpush(names.OUTBOX_KEY, report.raw)
+        pipe.execute()
+
+    def replace(self, report: Report, build: Mapping[str, Any]) -> None:
+        """Send `build` instead, after all others."""
+        pipe: Any = self._client.pipeline(transaction=True)
+        pipe.lrem(names.OUTBOX_KEY, 1, report.raw)
+        pipe.rpush(names.OUTBOX_KEY, json.dumps(dict(build)))
         pipe.execute()

@@ -5,12 +5,14 @@ from functools import partial
 
 from backend.daemons.desk import Desk
 from backend.daemons.withdraw import withdraw
-from backend.delivery import BATCH, Outcome, choose, send
+from backend.delivery import BATCH, Outcome, choose, reduced, send
 from backend.outbox import Outbox
 from backend.queues import Report
 
 #: Seconds until a report over which the frontend breaks is sent again.
 STUCK = 30.0
+#: So often; then less is sent.
+ROUNDS = 4
 
 
 class Deliver:
@@ -28,6 +30,7 @@ class Deliver:
         self._pause = 0.0
         self._not_before = 0.0
         self._stuck: dict[str, float] = {}
+        self._rounds: dict[str, int] = {}
         self._said = ""
         self._first = True
 
@@ -71,12 +74,29 @@ class Deliver:
             if report.task_id not in self._stuck:
                 desk.events.emit(f"build {report.task_id}: report kept: {text}", "warning")
             self._stuck[report.task_id] = tick + STUCK
-            self._outbox.to_the_end(report)
+            if report.task_id not in outcome.breaks or not self._reduce(report, text, tick):
+                self._outbox.to_the_end(report)
         self._pause = min(desk.config.sleeptime, 2 * self._pause or 0.5) if outcome.error else 0.0
         self._not_before = tick + self._pause
         if outcome.error and outcome.error != self._said:
             desk.events.emit(f"reports kept: {outcome.error}", "warning")
         self._said = outcome.error
+
+    def _reduce(self, report: Report, why: str, tick: float) -> bool:
+        """After some rounds, say less: a broken report must not be sent for ever."""
+        rounds = self._rounds[report.task_id] = self._rounds.get(report.task_id, 0) + 1
+        if rounds < ROUNDS:
+            return False
+        self._rounds[report.task_id] = 0
+        less = reduced(report.build, why)
+        text = f"build {report.task_id}: the frontend breaks over its report"
+        if less is None:
+            self._desk.events.emit(f"{text}: dropped", "error")
+            self._forget([report], tick)
+        else:
+            self._desk.events.emit(f"{text}: less is sent", "error")
+            self._outbox.replace(report, less)
+        return True
 
     def _forget(self, reports: list[Report], tick: float) -> None:
         if not reports:
@@ -86,6 +106,7 @@ class Deliver:
         self._outbox.delivered(reports)
         for report in reports:
             self._stuck.pop(report.task_id, None)
+            self._rounds.pop(report.task_id, None)
             self._desk.conveyor.delivered(report.task_id, tick)
             self._then(report.task_id)
 

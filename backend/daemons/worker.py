@@ -1,5 +1,6 @@
 """A worker: one task at a time, from claim to report."""
 
+import contextlib
 import os
 import select
 import signal
@@ -201,6 +202,8 @@ class Worker:
             return
         text = f"build {claim.task_id}: farm trouble ({faults}), trying again: {why}"
         self._events.emit(text, "error", kind="farm.trouble")
+        with contextlib.suppress(FrontendError, FrontendRefused):  # it only looks better
+            self._shop.frontend.reschedule(claim.task_id)
         select.select([self._shop.wakeup_fd], [], [], min(PAUSE * faults, LONGEST_PAUSE))
         self._queues.give_back(self.name, self._group.id)
 

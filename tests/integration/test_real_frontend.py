@@ -219,6 +219,29 @@ def test_troubles_of_the_frontend_lose_and_double_nothing(tmp_path: Path) -> Non
         assert [fault.times for fault in server.faults] == [0] * 8
 
 
+def test_a_restart_of_the_farm_and_dead_workers_double_nothing(tmp_path: Path) -> None:
+    """A kill of the whole daemon in mid-build, then of workers: packages are listed once."""
+    srpm = make_srpm(tmp_path, "hello", build="echo BUILDING; sleep 2")
+    with serving() as (server, farm), Importer(server):
+        for owner in ("jdoe", "ann", "@team"):
+            server.model.create(owner, "p", [DEBIAN])
+        builds = []
+        for owner in ("jdoe", "ann", "@team", "jdoe"):
+            (server.files / srpm.name).write_bytes(srpm.read_bytes())
+            source = {"url": f"{server.url}/files/{srpm.name}"}
+            with server.lock:
+                builds.append(server.model.submit(owner, "p", 1, source))
+        wait_until(lambda: farm.titled(f"-{DEBIAN}"), 60, "an RPM build")
+        os.kill(farm.titled(f"-{DEBIAN}")[0], signal.SIGKILL)
+        wait_until(lambda: any(map(finished, builds)), 90, "one build")
+        farm.stop(signal.SIGKILL)
+        farm.start()
+        wait_until(lambda: all(map(finished, builds)), 120, "all builds")
+        assert [build.state for build in builds] == ["succeeded"] * 4, farm.stderr
+        assert [len(build.chroots[DEBIAN].packages) for build in builds] == [2] * 4
+        assert (server.files / "results/@team/p" / DEBIAN / "00000003-hello/success").exists()
+
+
 def test_a_cancel_is_acknowledged_and_leaves_only_logs(tmp_path: Path) -> None:
     srpm = make_srpm(tmp_path, "slow", build="echo BUILDING; sleep 600")
     with serving() as (server, _), Importer(server):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.delivery import BATCH, choose, send
+from backend.delivery import BATCH, choose, reduced, send
 from backend.exceptions import FrontendBroken, FrontendError, FrontendRefused
 from backend.frontend import Frontend
 from backend.queues import Report
@@ -161,3 +161,27 @@ def test_anything_else_is_an_error_of_ours() -> None:
 
     with pytest.raises(ZeroDivisionError):
         send(Silly(report("1")).client, [report("1")], set())
+
+
+def test_a_report_that_breaks_the_frontend_says_less_and_less() -> None:
+    whole = report("1", results={"packages": []}, built_packages="x 1", result_dir="00000001").build
+    less = reduced(whole, "500")
+    assert less == {"id": 1, "task_id": "1", "status": 1, "result_dir": "00000001"}
+    failed = reduced(less, "500")
+    assert failed
+    assert (failed["status"], failed["result_dir"]) == (0, "00000001")
+    assert "500" in failed["failure"]
+    assert reduced(failed, "500") is None
+
+
+def test_only_what_the_frontend_breaks_over_is_to_be_reduced() -> None:
+    batch = [report("1"), report("2", status=0)]
+    frontend = Picky(*batch)
+    frontend.breaks = {1}
+
+    def prepare(_: str) -> None:
+        raise FrontendError("no disk")
+
+    outcome = send(frontend.client, batch, set(), prepare)
+    assert ids([r for r, _ in outcome.stuck]) == ["2", "1"]
+    assert outcome.breaks == {"1"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backend.constants import Source
-from backend.exceptions import BuildError, Canceled, FrontendError, FrontendRefused
+from backend.exceptions import BuildError, Canceled, FrontendBroken, FrontendError, FrontendRefused
 from backend.frontend import Frontend
 from backend.job import SourceTask
 from backend.sources import download, fetch, file_name, source_url, stored_upload
@@ -237,3 +237,55 @@ def test_file_names_of_urls_are_harmless() -> None:
     assert file_name("http://x/y/a-1.src.rpm?z") == "a-1.src.rpm"
     assert file_name("http://x/%2e%2e%2f%00%20.src.rpm") == "__.src.rpm"
     assert file_name("http://x/") == "source.src.rpm"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"[" * 200_000,
+        b"[" + b"1," * 3_000_001 + b"1]",
+        b'{"a": ' * 100_000,
+        b"9" * 10_000,
+        b"\xff\xfe",
+        b"",
+    ],
+)
+def test_hostile_json_is_one_broken_answer(
+    server: Server, frontend: Frontend, answer: bytes
+) -> None:
+    server.body = answer
+    with pytest.raises(FrontendBroken):
+        frontend.pending()
+    server.body = b"[]"
+    assert frontend.pending() == ([], [])
+
+
+def test_absurd_numbers_cost_one_record_each(server: Server, frontend: Frontend) -> None:
+    good = {"task_id": "1", "build_id": 1, "project_owner": "jdoe"}
+    odd = [
+        {"task_id": "9" * 4000, "build_id": 1, "project_owner": "x"},
+        {"task_id": "2", "build_id": 10**400, "project_owner": "x"},
+        {"task_id": "2", "build_id": True, "project_owner": "x"},
+        {"task_id": "-2", "build_id": -2, "project_owner": "x"},
+        {"task_id": "2-../../x-y", "build_id": 2, "project_owner": "x"},
+        {"task_id": "٣", "build_id": 3, "project_owner": "x"},
+        {"task_id": None, "build_id": None},
+        [],
+        None,
+    ]
+    server.body = json.dumps([*odd, good]).encode()
+    tasks, problems = frontend.pending()
+    assert [task.task_id for task in tasks] == ["1"]
+    assert len(problems) == len(odd)
+    server.version = "9" * 5000
+    assert frontend.pending()[0]
+
+
+def test_a_task_is_rescheduled_by_its_parts(server: Server, frontend: Frontend) -> None:
+    server.body = b'{"result": "noop", "msg": "x"}'
+    frontend.reschedule("7-fedora-41-x86_64")
+    frontend.reschedule("7")
+    assert [json.loads(body) for *_, body in server.seen] == [
+        {"build_id": 7, "task_id": "7-fedora-41-x86_64", "chroot": "fedora-41-x86_64"},
+        {"build_id": 7, "task_id": "7", "chroot": "srpm-builds"},
+    ]
