@@ -174,7 +174,9 @@ def _build(
 @contextlib.contextmanager
 def _workdir(shop: Workshop, task: Task) -> Iterator[Path]:
     top = shop.config.statedir / "work" / str(shop.slot)
-    top.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not top.is_dir():
+        top.mkdir(mode=0o700, parents=True, exist_ok=True)
+        disk.spread(top)
     path = Path(tempfile.mkdtemp(prefix=f"{task.task_id}-", dir=top))
     try:
         yield path

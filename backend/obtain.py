@@ -53,7 +53,7 @@ def source(bench: Bench, task: SourceTask) -> tuple[Path, SourceInfo]:
 def _fetched(bench: Bench, task: SourceTask) -> Path:
     config, url = bench.config, sources.source_url(task)
     bench.monitor.output(f"Fetching {url}\n".encode())
-    srpm = bench.piece("fetched") / sources.file_name(url)
+    srpm = bench.workdir / sources.file_name(url)  # ends in .rpm, as no piece does
     stored = None
     if config.embedded:
         stored = sources.stored_upload(task, config.frontend_url, config.statedir)

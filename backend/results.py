@@ -94,7 +94,7 @@ class ResultDir:
         same build, which has not noticed yet that it was replaced.
         """
         with _disk_errors(self.path):
-            make_directory(self.path)
+            make_directory(self.path, spread_out=True)
             self._lock_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,6 @@
 """A full disk: whose fault it is."""
 
+import fcntl
 import os
 from collections import namedtuple
 from pathlib import Path
@@ -55,3 +56,38 @@ def test_a_build_pays_only_for_its_own_files(
     (tmp_path / "big").write_bytes(b"x" * 2 * MIB)
     with pytest.raises(BuildError, match="it filled the disk"):
         stream._blame(request)
+
+
+def test_spread_adds_one_flag_and_keeps_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers are those of FS_IOC_GETFLAGS and FS_IOC_SETFLAGS with a 64-bit long."""
+    calls = []
+
+    def ioctl(_fd: int, request: int, data: bytes | bytearray) -> None:
+        calls.append(request)
+        if isinstance(data, bytearray):
+            data[:] = (0x80000).to_bytes(8, "little")
+        else:
+            assert data == (0xA0000).to_bytes(8, "little")
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    disk.spread(tmp_path)
+    assert calls == [0x80086601, 0x40086602]
+
+
+def test_spread_is_harmless_where_it_is_not_known(tmp_path: Path) -> None:
+    disk.spread(tmp_path / "none")
+    disk.spread(Path("/proc/self"))
+    disk.spread(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_parent_is_spread_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spread: list[Path] = []
+    monkeypatch.setattr(disk, "spread", spread.append)
+    for name in ("a/b/1", "a/b/2"):
+        disk.make_directory(tmp_path / name, spread_out=True)
+    disk.make_directory(tmp_path / "c/d")
+    assert spread == [tmp_path / "a/b"]
+    assert (tmp_path / "a/b/2").stat().st_mode & 0o777 == 0o755
