@@ -20,7 +20,7 @@ class Admitted:
 
 
 def admit(frontend: Frontend, task_id: str, *, embedded: bool) -> Admitted | None:
-    """Get the task, and have it shown as running; None when it is not wanted (any more).
+    """Get the task, and have it shown as running; None when it was canceled.
 
     The embedded frontend does it in one request; an answer without the task means that it
     does not. Raises what Frontend raises, and ProtocolError.
@@ -30,8 +30,8 @@ def admit(frontend: Frontend, task_id: str, *, embedded: bool) -> Admitted | Non
 
 def _long_way(frontend: Frontend, task_id: str) -> Admitted | None:
     record = frontend.task(task_id)
-    if record is None:
-        return None
+    if record is None:  # it stays in the list of unfinished tasks until its end is reported
+        raise ProtocolError("the project does not have this chroot any more")
     admitted = _admitted(task_id, record, time.time())
     if not frontend.starting({**admitted.base, "status": int(Status.STARTING)}).granted:
         return None

@@ -114,6 +114,11 @@ def submit(server: RecordedFrontend, srpm: Path, project: str = "p", **more: obj
         return server.model.submit("jdoe", project, 1, source, **more)  # type: ignore[arg-type]
 
 
+def said(farm: Farm, *words: str) -> bool:
+    """True when one line of the log has all the words."""
+    return any(all(word in line for word in words) for line in farm.stderr.splitlines())
+
+
 def finished(build: Build) -> bool:
     return build.state in ("succeeded", "failed", "canceled", "skipped")
 
@@ -179,7 +184,7 @@ def test_a_build_from_git_and_one_that_needs_a_missing_tool(tmp_path: Path) -> N
         wait_until(lambda: finished(good) and finished(bad), 90, "both builds")
         assert good.state == "succeeded", farm.stderr
         assert bad.state == "failed"
-        assert "gem2rpm is not installed on this machine" in farm.stderr
+        wait_until(lambda: said(farm, "gem2rpm is not installed on this machine"), 10)
         log = server.files / "results/jdoe/p/srpm-builds/00000002/builder-live.log.gz"
         assert b"gem2rpm is not installed" in gzip.decompress(log.read_bytes())
 
@@ -272,7 +277,20 @@ def test_an_unusable_task_is_failed_after_a_while_and_the_rest_goes_on(tmp_path:
         wait_until(lambda: all(map(finished, (broken, lost, good))), 90, "three builds")
         assert [b.state for b in (broken, lost, good)] == ["failed", "failed", "succeeded"]
         assert lost.chroots[DEBIAN].result_dir == "00000002-hello"
-        assert "cannot clone" in farm.stderr
+        wait_until(lambda: said(farm, "cannot clone"), 10)
+
+
+def test_a_dropped_chroot_ends_its_builds(hostile: tuple[RecordedFrontend, Farm]) -> None:
+    server, farm = hostile
+    project = server.model.create("jdoe", "dropped", [DEBIAN])
+    with server.lock:
+        build = submit(server, server.files / "hello-1-1.src.rpm", "dropped", chroots=[DEBIAN])
+        build.pkg_name, build.status = "hello", 1
+        build.chroots[DEBIAN].status = 4
+        project.chroots.clear()
+    wait_until(lambda: finished(build), 30, "the build")
+    assert build.state == "failed"
+    wait_until(lambda: said(farm, "does not have this chroot any more"), 10)
 
 
 @pytest.mark.parametrize(
@@ -298,8 +316,7 @@ def test_hostile_records_are_one_clear_failure(
     build = submit(server, server.files / "hello-1-1.src.rpm")
     wait_until(lambda: finished(build), 60, "the build")
     assert build.state == "failed"
-    lines = [line for line in farm.stderr.splitlines() if f"build {build.id}-{DEBIAN}" in line]
-    assert any(words in line for line in lines), lines
+    wait_until(lambda: said(farm, f"build {build.id}-{DEBIAN}", words), 10, words)
 
 
 @pytest.fixture(scope="module")

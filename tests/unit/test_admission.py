@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from backend.admission import admit
+from backend.exceptions import ProtocolError
 from backend.frontend import Admission, Frontend
 
 CHROOT = "fedora-41-x86_64"
@@ -77,6 +78,11 @@ def test_what_is_not_wanted_is_not_started(embedded: bool) -> None:
     fake = FakeFrontend(Admission(granted=False), SOURCE)
     assert ask(fake, "7", embedded=embedded) is None
     assert "update" not in [name for name, _ in fake.calls]
-    gone = FakeFrontend(Admission(granted=embedded), None)
-    assert ask(gone, "7", embedded=False) is None
+
+
+def test_a_task_of_a_dropped_chroot_is_an_error_that_ends_it() -> None:
+    """The frontend goes on to list it as unfinished: without a report it came for ever."""
+    gone = FakeFrontend(Admission(granted=True), None)
+    with pytest.raises(ProtocolError, match="does not have this chroot"):
+        ask(gone, "7", embedded=False)
     assert [name for name, _ in gone.calls] == ["task"]
