@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from backend import layout, repository
-from backend.builders import Builder, BuildRequest, Buildroot
+from backend.builders import Builder, BuildRequest, Buildroot, Package
 from backend.config import Config
 from backend.job import RpmTask
 from backend.repository import Manners
+from backend.results import ResultDir
 
 _PLAIN = Manners()
 
@@ -30,6 +31,7 @@ def request(
         enable_net=task.enable_net and config.builder_network,
         with_opts=task.with_opts,
         without_opts=task.without_opts,
+        source=known_source(config, srpm),
         buildroot=Buildroot(
             repos=task.repos,
             packages=task.buildroot_pkgs,
@@ -41,6 +43,21 @@ def request(
             fedora_review=task.fedora_review,
         ),
     )
+
+
+def known_source(config: Config, srpm: Path) -> Package | None:
+    """What our own source build has found out about a source package that lies in its results."""
+    if not srpm.is_relative_to(config.destdir):
+        return None
+    document = ResultDir(srpm.parent).finished() or {}
+    names = ("name", "epoch", "version", "release")
+    if any(name not in document for name in names):
+        return None
+    for arch in ("src", "nosrc"):
+        package = Package(arch=arch, **{name: document[name] for name in names})
+        if package.filename == srpm.name:
+            return package
+    return None
 
 
 def notes(builder: Builder, task: RpmTask, made: BuildRequest) -> list[str]:

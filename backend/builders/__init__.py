@@ -79,7 +79,8 @@ class BuildRequest:
 
     `workdir` is a fresh, empty, private (0700) directory that the caller makes and removes;
     it lies on a file system with room for the build. `slot` is the worker's number, which
-    picks the user id of the build. Times are seconds.
+    picks the user id of the build. Times are seconds. `source` is the identity of `srpm` if
+    `inspect` has told it before, of the very same file; it need not be found out again then.
     """
 
     srpm: Path
@@ -93,6 +94,7 @@ class BuildRequest:
     with_opts: tuple[str, ...] = ()
     without_opts: tuple[str, ...] = ()
     buildroot: Buildroot = Buildroot()
+    source: Package | None = None
 
 
 class Monitor(Protocol):

@@ -67,7 +67,9 @@ class RpmbuildBuilder:
         with _our_fault():
             self._prepare()
             area = _area(self._config, request.srpm, request.workdir, request.slot)
-            source = headers.inspect(self._sandbox, area, request.srpm)[0].package
+            source = request.source or (
+                headers.inspect(self._sandbox, area, request.srpm)[0].package
+            )
             results = collect.open_directory(area.path / "results")
             try:
                 self._run(area, request, monitor)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backend import config
-from backend.builders import Artifact, BuildRequest
+from backend.builders import Artifact, BuildRequest, Package, headers
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.builders.sandbox import HOME, environment
 from backend.exceptions import BuildError, Canceled, Killed
@@ -259,3 +259,28 @@ def test_daemons_left_behind_are_dead_before_results_are_read(
         with contextlib.suppress(OSError):
             running.append(cmdline.read_bytes().split(b"\0")[0])
     assert mark.encode() not in running
+
+
+def test_a_known_source_package_is_not_read_again(
+    tmp_path: Path,
+    builder: RpmbuildBuilder,
+    workdir: Path,
+    watcher: Watcher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    srpm = source(tmp_path)
+    package = Package(name="tiny", epoch=2, version="1.0", release="1", arch="src")
+    monkeypatch.setattr(headers, "inspect", None)  # to call it would fail
+    request = BuildRequest(
+        srpm=srpm,
+        chroot=builder.chroots()[0],
+        workdir=workdir,
+        slot=0,
+        timeout=60,
+        stall_timeout=60,
+        max_log=10**6,
+        source=package,
+    )
+    artifacts = builder.build(request, watcher)
+    assert artifacts[-1].package == package
+    assert artifacts[-1].path.name == "tiny-1.0-1.src.rpm"
