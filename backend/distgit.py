@@ -13,13 +13,13 @@ from urllib.parse import quote, urlsplit
 
 from backend.builders import script
 from backend.builders.script import Room, Script
-from backend.exceptions import BuildError, FrontendError, Unreachable
+from backend.exceptions import BuildError, FrontendError, ToolError, Unreachable
 from backend.job import RpmTask
 from backend.sources import download
 
 MAX_SOURCES = 1000
 #: Exit codes of the script below.
-_NO_CLONE, _NO_COMMIT = 81, 82
+_NO_COMMIT, _NO_TOOL = 82, 85
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^@%=,:-]*")
 _NEW = re.compile(r"(MD5|SHA1|SHA224|SHA256|SHA384|SHA512) \((.*)\) = ([0-9a-fA-F]+)")
 _OLD = re.compile(r"([0-9a-fA-F]+)\s+\*?(\S+)")
@@ -39,6 +39,7 @@ _KNOWN = {
 }
 
 CLONE = r"""
+command -v git >/dev/null || { echo "error: git is not installed"; exit 85; }
 export GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=http:https:git
 git clone --quiet --no-checkout -- "$1" src || exit 81
 cd src && git checkout --quiet --detach "$2" -- || exit 82
@@ -153,6 +154,8 @@ def clone(room: Room, url: str, commit: str) -> None:
     outcome = script.run(
         room, Script(what=f"git clone {url}", text=CLONE, args=(url, commit), net=True)
     )
+    if outcome.code == _NO_TOOL:
+        raise ToolError("git is not installed: apt-get install git or dnf install git")
     if outcome.code == _NO_COMMIT:
         raise BuildError(f"{url} has no commit, branch or tag {commit}")
     if outcome.code:

@@ -18,7 +18,7 @@ from backend.exceptions import BuildError, FrontendError, Unreachable
 from backend.job import SourceTask
 from backend.sources import download
 
-_NO_TOOL, _NO_CLONE = 85, 81
+_NO_TOOL = 85
 _MISSING = re.compile(r"error: (\w+) is not installed")
 _PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9._+~@:=,-]*")
 _REFERENCE = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9._/+@{}^~-]*")

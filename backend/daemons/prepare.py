@@ -11,9 +11,12 @@ from backend.process import find_all
 
 
 def check_tools(config: Config) -> dict[str, str]:
-    """Where the programs are that every builder needs; raises ToolError with the remedy."""
+    """Where the programs are that every builder needs; raises ToolError with the remedy.
+
+    With a real frontend that includes git: RPM tasks come from dist-git.
+    """
     tools = ["createrepo_c", *([] if config.redis_url else ["redis-server"])]
-    return find_all(tools)
+    return find_all([*tools, *([] if config.embedded else ["git"])])
 
 
 def check_directories(config: Config, identity: Identity | None = None) -> None:

@@ -54,3 +54,13 @@ def test_no_daemon_starts_without_createrepo_c(
         monkeypatch.setattr("sys.stdin", nothing)
         assert main(["-c", str(config.path), "-d"]) == 1
     assert "createrepo_c, redis-server are not installed" in capfd.readouterr().err
+
+
+def test_dist_git_needs_git(config: Config, tmp_path: Path) -> None:
+    install(tmp_path, "createrepo_c", "redis-server")
+    urls = {"frontend_base_url": "http://copr.example.org", "results_baseurl": "http://x/results"}
+    real = load(config.path, {f"backend.{key}": url for key, url in urls.items()})
+    with pytest.raises(ToolError, match="git is not installed"):
+        check_tools(real)
+    install(tmp_path, "git")
+    assert "git" in check_tools(real)
