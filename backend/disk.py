@@ -59,6 +59,24 @@ def make_directory(path: Path, *, spread_out: bool = False) -> None:
         path.chmod(DIR_MODE)
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write a whole file, mode 644 whatever the umask; a third of the system calls of `open`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, FILE_MODE)
+    try:
+        os.fchmod(fd, FILE_MODE)
+        append(fd, content)
+    finally:
+        os.close(fd)
+
+
+def append(fd: int, data: bytes) -> None:
+    """Write all of it."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
 def spread(path: Path) -> None:
     """Have the file system put each subdirectory of `path` somewhere else.
 

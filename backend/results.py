@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.builders import Artifact, Package, SourceInfo
-from backend.disk import FILE_MODE, make_directory, sync
+from backend.disk import FILE_MODE, append, make_directory, sync, write_file
 from backend.exceptions import BuildError, InfrastructureError
 from backend.layout import (
     BACKEND_LOG,
@@ -35,6 +35,7 @@ from backend.layout import (
 )
 
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE = 256 * 1024
 _SPEC_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]*\.spec")
 
 
@@ -182,11 +183,11 @@ class ResultDir:
         """Write configs.tar.gz: with which settings the packages were built."""
         content = json.dumps(settings, indent=4, sort_keys=True).encode() + b"\n"
         buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
             entry = tarfile.TarInfo("configs/settings.json")
             entry.size, entry.mode, entry.mtime = len(content), FILE_MODE, int(time.time())
             archive.addfile(entry, io.BytesIO(content))
-        self._write(CONFIGS, buffer.getvalue())
+        self._write(CONFIGS, gzip.compress(buffer.getvalue(), 6))
 
     def mark_success(self) -> None:
         """Write `success`; comes last, when everything else is on disk.
@@ -221,16 +222,13 @@ class ResultDir:
 
     def _append(self, fd: int, data: bytes) -> None:
         with _disk_errors(self.path):
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+            append(fd, data)
 
     def _write(self, name: str, content: bytes) -> None:
         target = self.path / name
         temporary = _temporary(target)
         with _disk_errors(self.path):
-            temporary.write_bytes(content)
-            temporary.chmod(FILE_MODE)
+            write_file(temporary, content)
             temporary.replace(target)
         self._unsynced.append(target)
 
@@ -283,12 +281,16 @@ def _take(source: Path, target: Path) -> None:
 
 def _compress(log: Path) -> None:
     """Turn x.log into x.log.gz; at each moment at least one of the two is there, complete."""
-    if not log.exists():
-        return
     target = log.with_name(f"{log.name}.gz")
     temporary = _temporary(target)
-    with log.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=6) as packed:
-        shutil.copyfileobj(plain, packed, 1024 * 1024)
-    temporary.chmod(FILE_MODE)
-    temporary.replace(target)
-    log.unlink()
+    with contextlib.suppress(FileNotFoundError), log.open("rb") as plain:
+        head = plain.read(_PIECE)
+        if len(head) < _PIECE:
+            write_file(temporary, gzip.compress(head, 6))
+        else:
+            with gzip.open(temporary, "wb", compresslevel=6) as packed:
+                packed.write(head)
+                shutil.copyfileobj(plain, packed, _PIECE)
+            temporary.chmod(FILE_MODE)
+        temporary.replace(target)
+        log.unlink()

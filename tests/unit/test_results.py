@@ -265,3 +265,17 @@ def test_only_a_marked_result_counts_as_finished(tmp_path: Path) -> None:
     (tmp_path / "r" / "results.json").write_text("{")
     assert result.finished() is None
     result.close()
+
+
+@pytest.mark.parametrize("size", [0, 100, 256 * 1024, 3 * 1024**2 + 1])
+def test_logs_of_any_size_are_compressed_whole(tmp_path: Path, size: int) -> None:
+    result = ResultDir(tmp_path / "r")
+    result.open("attempt 1")
+    text = bytes(number % 251 for number in range(size))
+    result.output(text)
+    result.close()
+    path = tmp_path / "r" / "builder-live.log.gz"
+    assert gzip.decompress(path.read_bytes()) == text
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert not (tmp_path / "r" / "builder-live.log").exists()
+    assert [entry.name for entry in path.parent.glob(".*")] == []
