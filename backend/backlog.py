@@ -60,6 +60,8 @@ class Backlog:
         #: By priority: owner → task id → task, the oldest first; and how many want which arch.
         self._by: list[dict[str, dict[str, PendingTask]]] = [{} for _ in PRIORITIES]
         self._demand: list[Counter[str | None]] = [Counter() for _ in PRIORITIES]
+        #: Grows with each change.
+        self.version = 0
         self.update(tasks)
 
     def __len__(self) -> int:
@@ -90,6 +92,7 @@ class Backlog:
         for name in new.keys() & self._tasks.keys() if self._tasks else ():
             self.remove(name)
         self._tasks.update(new)
+        self.version += bool(new)
         grouped: list[defaultdict[str, list[PendingTask]]] = [defaultdict(list) for _ in PRIORITIES]
         for task in new.values():
             grouped[task.priority][task.owner].append(task)
@@ -113,6 +116,7 @@ class Backlog:
         task = self._tasks.pop(task_id, None)
         if task is None:
             return None
+        self.version += 1
         own = self._by[task.priority][task.owner]
         del own[task_id]
         if not own:

@@ -4,7 +4,7 @@ A task waits in the backlog, is on its way (queued or claimed: it takes a slot),
 waits in the outbox. Times are seconds: `now` since the epoch, `tick` of the monotonic clock.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -39,7 +39,7 @@ class Conveyor:
     counts: Counts = field(default_factory=Counts)
     taken: Counter[int] = field(default_factory=Counter)
     _confirmed: set[str] = field(default_factory=set)
-    _gone: dict[str, float] = field(default_factory=dict)
+    _gone: OrderedDict[str, float] = field(default_factory=OrderedDict)
     _fresh: dict[str, float] = field(default_factory=dict)
 
     def knows(self, task_id: str) -> bool:
@@ -135,20 +135,20 @@ class Conveyor:
         self.taken[flight.group] -= 1
         if flight.task:
             self.counts.remove(flight.task)
-        self._gone[task_id] = tick
+        self._ended_at(task_id, tick)
         return flight
 
     def dropped(self, task_id: str, now: float, tick: float) -> None:
         """It was canceled, or taken out of its queue for good."""
         self.backlog.remove(task_id)
         self.ended(task_id, now, tick, reported=False)
-        self._gone[task_id] = tick
+        self._ended_at(task_id, tick)
 
     def delivered(self, task_id: str, tick: float) -> None:
         """The frontend has its report."""
         self.reported.discard(task_id)
         self._confirmed.discard(task_id)
-        self._gone[task_id] = tick
+        self._ended_at(task_id, tick)
 
     def taken_back(self, task_id: str, now: float, tick: float) -> bool:
         """Out of its queue, to wait again; False when the frontend must be asked for it."""
@@ -182,10 +182,12 @@ class Conveyor:
     def forget(self, tick: float, asked: float | None) -> None:
         """Let go of old memories; `asked`: when a fetch under way began."""
         limit = min(tick - MEMORY, tick if asked is None else asked)
-        for name, when in list(self._gone.items()):
-            if when >= limit:
-                break
-            del self._gone[name]
+        while self._gone and next(iter(self._gone.values())) < limit:
+            self._gone.popitem(last=False)
+
+    def _ended_at(self, task_id: str, tick: float) -> None:
+        self._gone[task_id] = tick
+        self._gone.move_to_end(task_id)  # oldest first
 
     def free(self, sizes: Mapping[int, int]) -> dict[int, int]:
         """Free slots by group."""

@@ -91,9 +91,9 @@ class JobGrab:
     def until_due(self) -> float:
         """Seconds until the next turn must be."""
         tick = self.desk.tick()
-        parts = (self.rescue.due, self.cancels.due, self.deliver.due, self.mirror.due)
+        work = (self.rescue, self.cancels, self.deliver, self.mirror, self.notice)
         plan = self._plan_at if self._plan_at > tick else float("inf")
-        return max(0.0, min(*parts, plan) - tick)
+        return max(0.0, min(plan, *(part.due for part in work)) - tick)
 
     def slots(self) -> dict[int, scheduler.Slots]:
         """The groups, with what is free in each."""
@@ -149,7 +149,7 @@ class JobGrab:
 
     def show(self, tick: float) -> None:
         """Tell others, now and then."""
-        if not self.notice.due(tick):
+        if not self.notice.may(tick):
             return
         rules = scheduler.Rules(
             self.slots(), self._limits, self.conveyor.counts.copy(), self.desk.drained

@@ -25,16 +25,25 @@ class Notice:
         self._desk = desk
         self._shown: dict[str, Waiting] | None = None
         self._not_before = 0.0
+        self._written = (-1, "")
         #: Epoch of the last start.
         self.started = 0.0
 
-    def due(self, tick: float) -> bool:
-        """True when it is time."""
+    @property
+    def due(self) -> float:
+        """The tick of the next writing, if there is news: then others should not wait for it."""
+        desk = self._desk
+        news = (desk.conveyor.backlog.version, desk.drained) != self._written
+        return self._not_before if news else float("inf")
+
+    def may(self, tick: float) -> bool:
+        """True when the last writing is long enough ago."""
         return tick >= self._not_before
 
     def write(self, rules: Rules, use: Use, *, fetched: float, trouble: str, away: str) -> None:
         """Write what has changed since the last time."""
         desk, conveyor, begin = self._desk, self._desk.conveyor, self._desk.tick()
+        self._written = (conveyor.backlog.version, desk.drained)
         now = desk.now()
         waiting = forecast(
             conveyor.backlog,

@@ -136,3 +136,12 @@ def test_a_task_that_a_forgetful_redis_brings_back_is_not_confirmed(belt: Convey
     belt.found("1", 0, since=120.0, tick=4.0)
     belt.ended("1", now=130.0, tick=5.0, reported=True)
     assert not belt.confirmed("1")
+
+
+def test_what_ended_twice_is_remembered_from_the_last_time(belt: Conveyor) -> None:
+    belt.dropped("1", now=0.0, tick=1.0)
+    belt.dropped("2", now=0.0, tick=2.0)
+    belt.dropped("1", now=0.0, tick=100.0)
+    belt.forget(99.0, asked=None)
+    belt.offer(tasks("1", "2"), tick=99.0)
+    assert waiting(belt) == ["2"]

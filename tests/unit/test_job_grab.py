@@ -495,3 +495,20 @@ def test_the_history_outlives_the_grabber(tmp_path: Path) -> None:
     path.write_text("{")
     assert read_history(path, 3600.0, 0.0).used == {}
     assert [entry.name for entry in tmp_path.iterdir()] == ["fairshare.json"]
+
+
+def test_what_others_read_is_brought_up_to_date_within_a_second() -> None:
+    frontend = MemoryFrontend("1", "2", "3")
+    rig, lanes = slow(frontend)
+    for _ in range(2):
+        rig.grab.look()
+        for lane in lanes.values():
+            if lane.busy:
+                lane.answer()
+    rig.grab.look()
+    assert 0.0 < rig.grab.notice.due - rig.desk.tick() < 2.0
+    assert rig.grab.until_due() < 2.0
+    rig.grab.notice._not_before = 0.0
+    rig.grab.look()
+    assert rig.grab.notice.due == float("inf"), "nothing new: no extra turn"
+    assert rig.queues.client.hkeys(WAITING_KEY) == ["3"]
