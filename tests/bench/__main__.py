@@ -100,10 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     def say(text: str) -> None:
         print(f"[{time.monotonic() - begin:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-    # A short name: unix sockets allow 107 bytes.
+    # On a disk, which /tmp often is not. A short name: unix sockets allow 107 bytes.
+    where = os.environ.get("TMPDIR", "/var/tmp")
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="copr-bench-") as top,
+            tempfile.TemporaryDirectory(prefix="copr-bench-", dir=where) as top,
             speed.ground(Path(top)) as on,
         ):
             parts = _measure(args.parts, on, args.small, say)

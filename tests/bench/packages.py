@@ -89,13 +89,15 @@ def measure(top: Path, size: Size, say: Callable[[str], None]) -> dict[str, Any]
     with Daemon(top / "packages", workers=size.jobs) as daemon:
         for number in range(size.rounds):
             say(f"round {number + 1} of {size.rounds}: {size.packages} packages, twice")
-            await_cpu_quiet(daemon.pid)
-            farm.append(_farm(daemon, f"round{number}", srpms))
-            await_cpu_quiet(daemon.pid)
-            plain = top / f"plain{number}"
+            project, plain = f"round{number}", top / f"plain{number}"
             plain.mkdir()
-            xargs.append(_xargs(daemon.conf, plain, size.jobs, [str(srpm) for srpm in srpms]))
-            empty.append(_xargs(daemon.conf, plain, size.jobs, [""] * len(srpms)))
+            # Whoever is second may find things warmer, or a machine that others use more.
+            if number % 2 == 0:
+                farm.append(_farm(daemon, project, srpms))
+            empty.append(_xargs(daemon, plain, size.jobs, [""] * len(srpms)))
+            xargs.append(_xargs(daemon, plain, size.jobs, [str(srpm) for srpm in srpms]))
+            if number % 2 == 1:
+                farm.append(_farm(daemon, project, srpms))
     bare = [(a[0] - b[0], a[1] - b[1]) for a, b in zip(xargs, empty, strict=True)]
     return {
         "packages": size.packages,
@@ -123,6 +125,7 @@ def _overhead(farm: _Times, plain: _Times, which: int) -> float:
 
 def _farm(daemon: Daemon, project: str, srpms: list[Path]) -> tuple[float, float]:
     """From the first upload until all are built, published and reported; CPU of the daemon."""
+    await_cpu_quiet(daemon.pid)
     with (
         contextlib.closing(daemon.client()) as client,
         contextlib.closing(daemon.database()) as database,
@@ -141,11 +144,12 @@ def _farm(daemon: Daemon, project: str, srpms: list[Path]) -> tuple[float, float
         return seconds, proc.cpu_of_family(daemon.pid) - busy
 
 
-def _xargs(conf: Path, top: Path, jobs: int, srpms: list[str]) -> tuple[float, float]:
+def _xargs(daemon: Daemon, top: Path, jobs: int, srpms: list[str]) -> tuple[float, float]:
     """The same of `xargs -P` over the same packages, and its CPU."""
+    await_cpu_quiet(daemon.pid)
     listing = top / "list"
     listing.write_text("".join(f"{srpm}\0" for srpm in srpms))
-    program = [sys.executable, "-m", "tests.bench.build_one", str(conf), str(top)]
+    program = [sys.executable, "-m", "tests.bench.build_one", str(daemon.conf), str(top)]
     options = ["-0", "-n1", f"-P{jobs}", "--process-slot-var=SLOT", f"--arg-file={listing}"]
     before = os.times()
     begin = time.monotonic()

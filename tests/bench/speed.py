@@ -135,13 +135,13 @@ class Farm:
         self.submitted += count
         return numbers
 
-    def finish(self) -> float:
+    def finish(self, look_every: float) -> float:
         """Wait until all that was submitted is finished; when that was seen."""
         deadline = time.monotonic() + PATIENCE
         while (done := self._database.finished()) < self.submitted:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.submitted - done} builds are not finished in time")
-            pause(0.005)
+            pause(look_every)
         return time.monotonic()
 
     def latency(self, samples: int) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Farm:
         for _ in range(samples):
             begin = time.monotonic()
             numbers = self.submit(1)
-            end = self.finish()
+            end = self.finish(0.005)
             (started,) = self._board.wait("source", numbers, 30).values()
             starts.append(started - begin)
             whole.append(end - begin)
@@ -162,7 +162,7 @@ class Farm:
         begin = time.monotonic()
         for first in range(0, builds, each):
             self.submit(min(each, builds - first))
-        rate = builds / (self.finish() - begin)
+        rate = builds / (self.finish(0.02) - begin)
         self._board.read(0)
         return rate
 
@@ -178,7 +178,7 @@ def measure_ours(on: Ground, size: Size) -> dict[str, Any]:
         client.create(PROJECT)
         farm = Farm(client, database, on.board, url)
         farm.submit(2 * size.workers)
-        farm.finish()
+        farm.finish(0.02)
         on.board.read(0)
         await_cpu_quiet(daemon.pid)
         before = load()

@@ -86,10 +86,9 @@ def _rest(parts: Mapping[str, Any]) -> Iterator[Target]:
             load=tuple(part["load"]),
         )
     if part := parts.get("e"):
-        yield Target(
-            name="farm over xargs without its Python starts",
-            value=part["overhead_strict_percent"],
-            unit="%",
-            limit=5,
-            load=tuple(part["load"]),
-        )
+        name, load = f"farm over xargs -P{part['jobs']}", tuple(part["load"])
+        for more, key in {
+            "": "overhead_percent",
+            " without its Python starts": "overhead_strict_percent",
+        }.items():
+            yield Target(name=name + more, value=part[key], unit="%", limit=5, load=load)

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import stat
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -279,3 +280,18 @@ def test_logs_of_any_size_are_compressed_whole(tmp_path: Path, size: int) -> Non
     assert path.stat().st_mode & 0o777 == 0o644
     assert not (tmp_path / "r" / "builder-live.log").exists()
     assert [entry.name for entry in path.parent.glob(".*")] == []
+
+
+@pytest.mark.parametrize("size", [0, 400, 512, 5000])
+def test_the_settings_are_a_proper_archive(tmp_path: Path, size: int) -> None:
+    result = ResultDir(tmp_path / "r")
+    result.open("attempt 1")
+    settings = {"chroot": "fedora-41-x86_64", "filler": "x" * size}
+    result.write_configs(settings)
+    result.close()
+    with tarfile.open(tmp_path / "r" / "configs.tar.gz") as archive:
+        (entry,) = archive.getmembers()
+        assert (entry.name, entry.mode) == ("configs/settings.json", 0o644)
+        file = archive.extractfile(entry)
+        assert file
+        assert json.loads(file.read()) == settings
