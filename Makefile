@@ -49,7 +49,7 @@ test:
 	@echo "== import-linter"
 	@$(bin)/lint-imports --no-logo
 	@echo "== pytest"
-	@exec $(bin)/pytest
+	@exec $(bin)/pytest -n 4
 
 install uninstall:
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" PYTHON="$(PYTHON)" ./conf/install.sh $@

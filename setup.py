@@ -34,6 +34,7 @@ TEST = [
     "pytest>=8.2",
     "pytest-randomly>=3.15",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.5",
     "ruff>=0.6",
 ]
 
