@@ -10,6 +10,7 @@ version = re.search(r'__version__ = "(.+?)"', (here / "backend/__init__.py").rea
 assert version
 
 WEB = [
+    "alembic>=1.13",
     "fastapi>=0.115",
     "uvicorn>=0.30",
     "sqlalchemy>=2.0.30",
@@ -26,6 +27,7 @@ BENCH = [
     "rq>=3.0",
 ]
 TEST = [
+    "psycopg[binary]>=3.1",
     "fakeredis[lua]>=2.26",
     "httpx>=0.27",
     "hypothesis>=6.100",
@@ -46,7 +48,15 @@ setup(
     long_description_content_type="text/markdown",
     license="GPL-2.0-or-later",
     packages=find_packages(include=["backend", "backend.*"]),
-    package_data={"backend": ["sample/*", "web/templates/*", "web/static/*", "builders/*.macros"]},
+    package_data={
+        "backend": [
+            "sample/*",
+            "web/templates/*",
+            "web/static/*",
+            "web/migrations/*.mako",
+            "builders/*.macros",
+        ]
+    },
     python_requires=">=3.11",
     install_requires=[
         "lockfile>=0.12",
@@ -58,6 +68,7 @@ setup(
     ],
     extras_require={
         "web": WEB,
+        "postgresql": [*WEB, "psycopg[binary]>=3.1"],
         "quickstart": QUICKSTART,
         "test": QUICKSTART + TEST,
         "bench": WEB + BENCH,

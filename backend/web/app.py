@@ -21,8 +21,8 @@ from backend.web import (
     errors,
     pages,
     results,
+    schema,
 )
-from backend.web.models import Base
 from backend.web.render import HERE
 from backend.web.store import Context, database_url, make_engine
 from backend.web.writer import Wake
@@ -86,7 +86,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        Base.metadata.create_all(engine)
+        schema.prepare(engine)
         yield
         engine.dispose()
 

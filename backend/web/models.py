@@ -22,6 +22,8 @@ class User(Base):
     name: Mapped[str] = mapped_column(unique=True)
     login: Mapped[str] = mapped_column(unique=True)
     token_hash: Mapped[str]
+    #: From then on the token is refused, in seconds since 1970; None: it stays good.
+    expires_on: Mapped[int | None]
 
 
 class Project(Base):
@@ -34,6 +36,8 @@ class Project(Base):
     description: Mapped[str] = mapped_column(Text, default="")
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     chroots: Mapped[list[Any]] = mapped_column(default=list)
+    #: Chroot → what differs there from the project's settings.
+    chroot_settings: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     created_on: Mapped[int]
     deleted_on: Mapped[int | None]
     __table_args__ = (
@@ -54,14 +58,35 @@ class Project(Base):
         return f"{self.owner}/{self.name}"
 
 
+class Permission(Base):
+    """What somebody else may do in a project, or asks to be allowed: see `permissions`."""
+
+    __tablename__ = "permission"
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)
+    user_name: Mapped[str] = mapped_column(primary_key=True)
+    builder: Mapped[int] = mapped_column(default=0)
+    admin: Mapped[int] = mapped_column(default=0)
+
+
 class Package(Base):
-    """A package name known in a project."""
+    """A package name known in a project; with `source_type` it can be built by its name."""
 
     __tablename__ = "package"
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     name: Mapped[str]
+    source_type: Mapped[int | None]
+    source: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     __table_args__ = (Index("package_name", "project_id", "name", unique=True),)
+
+
+class Batch(Base):
+    """Builds that start only when all builds of another batch are finished."""
+
+    __tablename__ = "batch"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    blocked_by: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), index=True)
 
 
 class Build(Base):
@@ -89,11 +114,17 @@ class Build(Base):
     started_on: Mapped[int | None]
     ended_on: Mapped[int | None]
     failure: Mapped[str | None]
+    batch_id: Mapped[int | None] = mapped_column(index=True)
+    #: `bootstrap` and its image, if they differ from the project's.
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     project: Mapped[Project] = relationship(lazy="joined", innerjoin=True)
     chroots: Mapped[list["BuildChroot"]] = relationship(
         lazy="selectin", order_by="BuildChroot.name", cascade="all, delete-orphan"
     )
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (
+        Index("build_of_package", "project_id", "pkg_name"),
+        {"sqlite_autoincrement": True},
+    )
 
 
 class BuildChroot(Base):
@@ -116,3 +147,24 @@ class CancelRequest(Base):
     __tablename__ = "cancel_request"
     task_id: Mapped[str] = mapped_column(primary_key=True)
     build_id: Mapped[int]
+
+
+class Action(Base):
+    """Work beside builds that the backend does with the results (PROTOCOL A.12)."""
+
+    __tablename__ = "action"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    action_type: Mapped[int]
+    object_type: Mapped[str]
+    object_id: Mapped[int | None]
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"), index=True)
+    owner: Mapped[str]
+    old_value: Mapped[str | None]
+    new_value: Mapped[str | None]
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    priority: Mapped[int] = mapped_column(default=0)
+    result: Mapped[int] = mapped_column(default=0, index=True)
+    message: Mapped[str | None]
+    created_on: Mapped[int]
+    ended_on: Mapped[int | None]
+    __table_args__ = ({"sqlite_autoincrement": True},)

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from backend.config import Config
 from backend.exceptions import CoprBackendError
-from backend.web import housekeeping
-from backend.web.models import Base, User
+from backend.web import housekeeping, schema
+from backend.web.models import User
 from backend.web.store import database_url, hash_token, make_engine
 
 _USER = re.compile(r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_-])*")
@@ -35,7 +35,7 @@ def first_start(config: Config) -> None:
         _need_writable(key, directory)
     engine = make_engine(database_url(config))
     try:
-        Base.metadata.create_all(engine)
+        schema.prepare(engine)
         with Session(engine) as session, session.begin():
             _admin(session, config)
             housekeeping.sweep_uploads(config, session)
