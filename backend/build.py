@@ -17,7 +17,7 @@ from typing import Any
 
 import redis
 
-from backend import disk, layout, obtain, rpmtask
+from backend import disk, layout, logtail, obtain, rpmtask, triage
 from backend.admission import admit
 from backend.builders import Artifact, Builder
 from backend.builders import script as scripts
@@ -141,9 +141,18 @@ def run(shop: Workshop, claim: Claim) -> Report:
             raise InfrastructureError(f"failed on a full disk, free space: {error}") from error
         results.log(f"failed: {error}")
         shop.say(f"build {task.task_id}: failed: {error}", kind="task.failed")
-        return {**base, "status": int(Status.FAILED), "failure": str(error), **_ended()}
+        verdict = _triage(task, results, str(error))
+        return {**base, "status": int(Status.FAILED), "failure": str(error), **verdict, **_ended()}
     finally:
         results.close()
+
+
+def _triage(task: Task, results: ResultDir, why: str) -> dict[str, Any]:
+    """The class of a failure and its key lines, for the report; reading is no reason to fail."""
+    tail = logtail.read(results.path / layout.BUILDER_LOG, triage.WINDOW)
+    found = triage.diagnose(why, tail, source=isinstance(task, SourceTask))
+    results.log(f"kind of failure: {found.kind}")
+    return {"triage": found.to_dict()}
 
 
 def _ended() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
 from backend.explain import Place
-from backend.web import housekeeping, states
+from backend.web import housekeeping, states, verdicts
 from backend.web.api_projects import Limit, Offset
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, User
@@ -55,10 +55,12 @@ def built_packages(ctx: Ctx, build_id: int) -> Response:
 
 @router.get("/build/{build_id}")
 def build_get(ctx: Ctx, build_id: int) -> Response:
-    """One build; the keys `failure` and `waiting` (why each of its tasks waits) are our own."""
+    """One build. Our own: `failure`, `triage` (its class and key lines), `waiting` (why each of
+    its tasks waits)."""
     with ctx.reading() as session:
         build = get_build(session, build_id)
         reply = build_json(ctx, build) | {"failure": first_failure(build)}
+        reply["triage"] = verdicts.of_build(verdicts.of(session, [build_id]), build)
         tasks = open_tasks(build)
     places = ctx.explain(tasks)
     waiting = {task: place.text for task, place in places.items() if place.place == "waiting"}
@@ -92,7 +94,9 @@ def build_chroot(ctx: Ctx, build_id: int, chrootname: str) -> Response:
     with ctx.reading() as session:
         build = get_build(session, build_id)
         chroot = _chroot(build, chrootname)
-        return JSONResponse(chroot_json(ctx, build, chroot) | {"failure": chroot.failure})
+        found = verdicts.of_task(verdicts.of(session, [build_id]), build, chroot)
+        own = {"failure": chroot.failure, "triage": found}
+        return JSONResponse(chroot_json(ctx, build, chroot) | own)
 
 
 def _chroot(build: Build, name: str) -> BuildChroot:

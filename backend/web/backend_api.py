@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from backend.constants import Status
-from backend.web import housekeeping, rows, states, tasks
+from backend.web import housekeeping, rows, states, tasks, verdicts
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, CancelRequest, Project
 from backend.web.request import (
@@ -168,6 +168,8 @@ def _take_over(session: Session, builds: dict[int, dict[str, Any]]) -> tuple[set
         if states.upload_is_done(build):
             uploads.append(build)
     rows.save(connection, found.values())
+    for number in found:
+        verdicts.remember(connection, number, builds[number])
     return set(found), uploads
 
 

@@ -123,6 +123,7 @@ class Build(Base):
     )
     __table_args__ = (
         Index("build_of_package", "project_id", "pkg_name"),
+        Index("build_of_project", "project_id", "id"),
         {"sqlite_autoincrement": True},
     )
 
@@ -168,3 +169,28 @@ class Action(Base):
     created_on: Mapped[int]
     ended_on: Mapped[int | None]
     __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+class Verdict(Base):
+    """What kind of failure ended a task, and the lines of its log that say so. The source task's
+    `chroot` is empty."""
+
+    __tablename__ = "verdict"
+    build_id: Mapped[int] = mapped_column(
+        ForeignKey("build.id", ondelete="CASCADE"), primary_key=True
+    )
+    chroot: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    lines: Mapped[list[Any]] = mapped_column(default=list)
+
+
+class Sample(Base):
+    """What was going on at one moment (seconds since 1970), for plots; `succeeded` and `failed`
+    are the tasks that ended since the sample before."""
+
+    __tablename__ = "sample"
+    at: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    running: Mapped[int]
+    waiting: Mapped[int]
+    succeeded: Mapped[int]
+    failed: Mapped[int]

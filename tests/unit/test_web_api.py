@@ -81,6 +81,7 @@ def test_build_has_exactly_the_keys_of_the_real_one(lab: Lab) -> None:
         "submitter": "admin",
         "source_package": {"name": None, "url": "http://x/h.src.rpm", "version": None},
         "failure": None,
+        "triage": None,
         "waiting": {},
     }
 
