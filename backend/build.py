@@ -19,7 +19,7 @@ import redis
 
 from backend import disk, layout, logtail, obtain, rpmtask, triage
 from backend.admission import admit
-from backend.builders import Artifact, Builder
+from backend.builders import Artifact, Builder, Package
 from backend.builders import script as scripts
 from backend.config import Config
 from backend.constants import Status
@@ -217,6 +217,12 @@ def _bench(shop: Workshop, monitor: BuildMonitor, workdir: Path) -> obtain.Bench
     )
 
 
+def _settled(shop: Workshop, task: Task) -> None:
+    """The frontend and the servers with the sources have all been of use."""
+    with contextlib.suppress(redis.RedisError):  # an old trouble is no reason for a new one
+        shop.queues.settled(task.task_id)
+
+
 def _source(
     shop: Workshop, task: SourceTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
@@ -225,6 +231,7 @@ def _source(
     except BuildError as error:
         results.output(f"error: {error}\n".encode())
         raise
+    _settled(shop, task)
     package = info.package
     if len(package.name) > 100:
         raise BuildError(f"package name {package.name[:40]}… is longer than 100 characters")
@@ -252,12 +259,19 @@ def _rpms(
     build_dir = workdir / "build"
     build_dir.mkdir(mode=0o700)
     srpm = obtain.for_rpms(_bench(shop, monitor, workdir), task, deadline)
+    _settled(shop, task)
     request = rpmtask.request(
         shop.config, task, srpm=srpm, workdir=build_dir, slot=shop.slot, deadline=deadline
     )
     for line in rpmtask.notes(shop.builder, task, request):
         results.log(f"note: {line}")
-    artifacts = shop.builder.build(request, monitor)
+    try:
+        artifacts = shop.builder.build(request, monitor)
+    except BuildError:
+        if task.git_repo:
+            _leave_sources(shop, srpm, results, workdir)
+            results.write_configs(rpmtask.settings(request))
+        raise
     monitor.fence()
     results.log(f"built {len(artifacts)} packages, publishing")
     if task.git_repo:
@@ -295,8 +309,15 @@ def _who(task: Task) -> str:
     return f"build {task.task_id} (pid {os.getpid()})"
 
 
-def _spec_of(shop: Workshop, srpm: Path, results: ResultDir, workdir: Path) -> None:
+def _leave_sources(shop: Workshop, srpm: Path, results: ResultDir, workdir: Path) -> None:
+    """What a failed build leaves beside its logs: with what it failed."""
+    package = _spec_of(shop, srpm, results, workdir)
+    results.place([Artifact(path=srpm, package=package)])
+
+
+def _spec_of(shop: Workshop, srpm: Path, results: ResultDir, workdir: Path) -> Package:
     inspect_dir = workdir / "inspect"
     inspect_dir.mkdir(mode=0o700)
     info = shop.builder.inspect(srpm, inspect_dir, shop.slot)
     results.write_spec(info.spec_name, info.spec)
+    return info.package

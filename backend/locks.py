@@ -30,20 +30,43 @@ def exclusive(
 
     `who` is what the file tells about us. `waiting` is called with the name of the holder while
     it waits: once at first, then again and again with an empty text; what it raises ends the
-    wait. Raises TimeoutError naming the holder after `limit` seconds.
+    wait. Raises TimeoutError naming the holder after `limit` seconds. The file is there only
+    while somebody holds it, or died with it.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _acquire(fd, path, limit, waiting)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{who or os.getpid()}\n".encode(), 0)
-        yield
+        fd = _acquire(directory, path, limit, waiting)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{who or os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            # Still locked: whoever waits for this file then finds it without a name.
+            with contextlib.suppress(OSError):
+                os.unlink(path.name, dir_fd=directory)
+            os.close(fd)
     finally:
-        os.close(fd)
+        os.close(directory)
 
 
-def _acquire(fd: int, path: Path, limit: float, waiting: Callable[[str], None]) -> None:
+def _acquire(directory: int, path: Path, limit: float, waiting: Callable[[str], None]) -> int:
+    """A descriptor of the lock file, which is ours now."""
     deadline = time.monotonic() + limit
+    while True:
+        fd = os.open(path.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        try:
+            _await_turn(fd, path, limit, deadline, waiting)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # its holder has removed it
+
+
+def _await_turn(
+    fd: int, path: Path, limit: float, deadline: float, waiting: Callable[[str], None]
+) -> None:
     pause, holder = 0.001, ""
     while True:
         with contextlib.suppress(BlockingIOError):

@@ -251,14 +251,19 @@ class Queues:
         return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "faults", 1))
 
     def trouble_age(self, task_id: str, now: float) -> float:
-        """Seconds since this was first asked about the task: how long it has been in trouble."""
+        """Seconds since this was first asked about the task, or first after it was settled: how
+        long it has been in trouble."""
         key = names.TASK_KEY.format(task=task_id)
         self.client.hsetnx(key, "trouble", str(now))
         return now - float(str(self.client.hget(key, "trouble") or now))
 
+    def count_trouble(self, task_id: str) -> int:
+        """The task is given back once more; returns how often by now, since it was settled."""
+        return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "tries", 1))
+
     def settled(self, task_id: str) -> None:
-        """The task is out of its trouble."""
-        self.client.hdel(names.TASK_KEY.format(task=task_id), "trouble")
+        """The task is out of its trouble: what comes next is a new one."""
+        self.client.hdel(names.TASK_KEY.format(task=task_id), "trouble", "tries")
 
     def place(self, task_id: str) -> str:
         """The result directory that the task's last start told; empty if none did."""

@@ -5,12 +5,17 @@ All end with source packages in /builddir/results. Exit code 85 means that a too
 
 from dataclasses import dataclass
 
-#: Common to all. `need` ends the script when a tool is not there; `keep` hands out what a tool
-#: has left in a directory; `remote` fetches the sources that a spec file names by URL;
-#: `srpm` makes the source package of a spec file in the current directory.
+#: Common to all. `need` ends the script when a tool is not there; `enter` goes to a directory of
+#: the repository; `keep` hands out what a tool has left in a directory; `remote` fetches the
+#: sources that a spec file names by URL; `srpm` makes the source package of a spec file in the
+#: current directory.
 PRELUDE = r"""
 need() {
   command -v "$1" >/dev/null || { echo "error: $1 is not installed"; exit 85; }
+}
+enter() {
+  [ -d "src/$1" ] || { echo "error: the repository has no directory $1"; exit 83; }
+  cd "src/$1" || exit 83
 }
 keep() {
   find "$1" -maxdepth 2 -type f -name '*.src.rpm' -exec cp -- {} /builddir/results/ \;
@@ -58,7 +63,7 @@ svn checkout --quiet --non-interactive -r "${2:-HEAD}" -- "$1" src || exit 81
 
 #: $1: subdirectory, $2: spec file below it, or nothing.
 RPKG = r"""
-cd "src/$1" || exit 83
+enter "$1"
 if command -v rpkg >/dev/null; then
   mkdir /builddir/made
   rpkg srpm --outdir /builddir/made ${2:+--spec "$2"} && keep /builddir/made
@@ -74,7 +79,7 @@ cd "$(dirname "$spec")" && spec=$(basename "$spec") && remote "$spec" && srpm "$
 
 TITO = r"""
 need tito
-cd "src/$1" || exit 83
+enter "$1"
 mkdir /builddir/made
 tito build $2 --srpm --output /builddir/made && keep /builddir/made
 """
@@ -82,7 +87,7 @@ tito build $2 --srpm --output /builddir/made && keep /builddir/made
 MAKE = r"""
 need make
 top=$PWD/src
-cd "src/$1" || exit 83
+enter "$1"
 makefile=$top/.copr/Makefile
 [ -f "$makefile" ] || makefile=$PWD/.copr/Makefile
 [ -f "$makefile" ] || { echo "error: there is no .copr/Makefile"; exit 84; }

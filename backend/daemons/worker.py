@@ -159,8 +159,11 @@ class Worker:
             self._finish(claim, self._failed(claim.task_id, str(error)))
 
     def _again(self, claim: Claim, why: str) -> None:
-        text = f"build {claim.task_id}: given back: {why}"
-        self._events.emit(text, "warning", kind="task.again")
+        tries = self._queues.count_trouble(claim.task_id)
+        if tries & (tries - 1) == 0:  # once a second would bury everything else in the log
+            often = f" for the {tries}th time" if tries > 2 else ""
+            text = f"build {claim.task_id}: given back{often}: {why}"
+            self._events.emit(text, "warning", kind="task.again")
         select.select([], [], [], PAUSE)
         self._queues.give_back(self.name, self._group.id)
 

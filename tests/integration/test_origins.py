@@ -121,6 +121,14 @@ def test_git_with_a_subdirectory(tmp_path: Path, server: RecordedFrontend, make:
     assert made.name == "hello-1-1.src.rpm"
 
 
+def test_a_subdirectory_that_is_not_there(
+    tmp_path: Path, server: RecordedFrontend, make: Make
+) -> None:
+    url = repository(server, sources(tmp_path))
+    with pytest.raises(BuildError, match="the repository has no directory no/where"):
+        make(SCM, type="git", clone_url=url, subdirectory="no/where")
+
+
 def test_make_srpm(tmp_path: Path, server: RecordedFrontend, make: Make) -> None:
     tree = sources(tmp_path)
     (tree / ".copr").mkdir()

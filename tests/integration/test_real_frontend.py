@@ -124,7 +124,7 @@ def finished(build: Build) -> bool:
 
 
 def names(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    return sorted(entry.name for entry in path.iterdir())
 
 
 def test_a_build_leaves_what_todays_backend_leaves(tmp_path: Path) -> None:
@@ -166,6 +166,22 @@ def test_a_build_leaves_what_todays_backend_leaves(tmp_path: Path) -> None:
         assert "hello-1-1.noarch.rpm" in "".join(listed(top / DEBIAN))
         for update in server.model.updates:
             assert update["result_dir"], update
+
+
+def test_a_failed_build_leaves_with_what_it_failed(tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "hello", build="exit 3")
+    with serving() as (server, farm), Importer(server):
+        server.model.create("jdoe", "p", [DEBIAN])
+        build = submit(server, srpm)
+        wait_until(lambda: finished(build), 60, "the build")
+        assert build.state == "failed", farm.stderr
+        result = server.files / "results/jdoe/p" / DEBIAN / "00000001-hello"
+        wait_until((result / "backend.log.gz").exists, 30, "the logs")
+        assert names(result) == [
+            "backend.log.gz", "build-00000001.rsync.log", "build.info", "builder-live.log.gz",
+            "configs.tar.gz", "hello-1-1.src.rpm", "hello.spec",
+        ]  # fmt: skip
+        assert not listed(result.parent)
 
 
 def test_a_build_from_git_and_one_that_needs_a_missing_tool(tmp_path: Path) -> None:

@@ -37,6 +37,16 @@ with exclusive(Path(sys.argv[1])):
     print(os.getpid(), flush=True)
     sys.stdin.read()
 """
+COUNT = """
+import sys
+from pathlib import Path
+from backend.locks import exclusive
+path = Path(sys.argv[1])
+for _ in range(100):
+    with exclusive(path):
+        number = int(path.with_name("count").read_text())
+        path.with_name("count").write_text(str(number + 1))
+"""
 
 
 @contextmanager
@@ -232,3 +242,26 @@ def test_a_section_is_left_when_its_body_fails(tmp_path: Path) -> None:
     with exclusive(path):
         pass
     assert time.monotonic() - begin < 5
+
+
+def test_a_lock_that_is_removed_each_time_still_lets_in_one_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    (tmp_path / "count").write_text("0")
+    command = [sys.executable, "-c", COUNT, str(path)]
+    children = [subprocess.Popen(command, cwd=ROOT) for _ in range(4)]
+    assert [child.wait(60) for child in children] == [0] * 4
+    assert (tmp_path / "count").read_text() == "400"
+    assert not path.exists()
+
+
+def test_a_lock_in_a_directory_that_went_away_does_not_touch_its_successor(tmp_path: Path) -> None:
+    place = tmp_path / "repo"
+    place.mkdir()
+    with exclusive(place / "lock"):
+        (place / "lock").unlink()
+        place.rmdir()
+        place.mkdir()
+        with exclusive(place / "lock"):
+            pass
+        (place / "lock").write_text("of another")
+    assert (place / "lock").read_text() == "of another"

@@ -13,6 +13,7 @@ from backend.builders import Builder
 from backend.config import Config, Group
 from backend.daemons import child, worker
 from backend.exceptions import (
+    FrontendBroken,
     FrontendError,
     FrontendRefused,
     InfrastructureError,
@@ -68,6 +69,39 @@ def test_trouble_gives_the_task_back(
     idle._queues.enqueue(0, "7")
     queues = work(idle, monkeypatch, error)
     assert (queues.queued(0), queues.claims(), queues.outbox()) == (["7"], {}, [])
+
+
+def test_a_trouble_that_lasts_is_said_less_and_less_often(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(idle._events, "emit", lambda text, *_, **__: said.append(text))
+    idle._queues.enqueue(0, "7")
+    for _ in range(20):
+        work(idle, monkeypatch, FrontendError("away"))
+    assert len(said) == 5
+    assert said[-1] == "build 7: given back for the 16th time: away"
+    idle._queues.settled("7")
+    work(idle, monkeypatch, FrontendError("away"))
+    assert said[-1] == "build 7: given back: away"
+
+
+def test_troubles_with_a_good_time_between_them_do_not_add_up(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle._queues.enqueue(0, "7")
+    clock = [1000.0]
+    monkeypatch.setattr("backend.daemons.worker.time.time", lambda: clock[0])
+    work(idle, monkeypatch, FrontendBroken("500"))
+    clock[0] += 500
+    idle._queues.settled("7")
+    work(idle, monkeypatch, FrontendBroken("500"))
+    clock[0] += 500
+    queues = work(idle, monkeypatch, FrontendBroken("500"))
+    assert (queues.queued(0), queues.outbox()) == (["7"], [])
+    clock[0] += 101
+    queues = work(idle, monkeypatch, FrontendBroken("500"))
+    assert "600 s of trouble" in queues.outbox()[0].build["failure"]
 
 
 @pytest.mark.parametrize("error", [FrontendRefused("400"), Killed("signal 9")])
