@@ -8,11 +8,20 @@ from typing import Any
 
 from backend.constants import Exit
 
+#: Characters of an error's text.
+LONGEST_TEXT = 2000
+
 
 class CoprBackendError(Exception):
-    """Base of all errors below; also raised when a worker died and `exit_on_worker` is set."""
+    """Base of all errors below; also raised when a worker died and `exit_on_worker` is set.
+
+    A text that quotes what others sent may be of any length; what is kept of it is not.
+    """
 
     exit_code: Exit = Exit.FAILED
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…")
 
 
 class ConfigError(CoprBackendError):

@@ -197,7 +197,7 @@ class SourceTask(Task):
         try:
             source = json.loads(_get(raw, "source_json", str))
             kind = Source(number)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProtocolError(f"task {raw.get('task_id')!r}: bad source: {error}") from error
         if not isinstance(source, dict):
             raise ProtocolError(f"task {raw.get('task_id')!r}: 'source_json' is no JSON object")

@@ -91,6 +91,19 @@ def test_any_record_is_read_or_refused_by_our_own_error(change: dict[str, Any]) 
             kind.from_record({**RPM_RECORD, **change})
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "7", '{"url": 1e999}x'])
+def test_a_source_that_is_no_object_is_our_own_error(text: str) -> None:
+    record = RPM_RECORD | {"task_id": "1", "source_type": 1, "source_json": text}
+    with pytest.raises(ProtocolError, match="source"):
+        SourceTask.from_record(record)
+
+
+def test_an_error_that_quotes_a_lot_is_cut() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        RpmTask.from_record(RPM_RECORD | {"task_id": "7-" * 100_000, "timeout": "x"})
+    assert len(str(caught.value)) < 2100
+
+
 def test_order_is_source_then_rpm_then_background() -> None:
     tasks = [
         pending("1", background=True),
