@@ -88,6 +88,9 @@ class Config:
     web_admin_user: str
     web_cli_config: Path
     web_max_upload: int
+    web_upload_rate: int
+    web_token_days: int
+    web_distgit: tuple[str, ...]
     webhook_url: str = field(repr=False)
     webhook_secret: str = field(repr=False)
     webhook_timeout: int

@@ -136,3 +136,5 @@ GRABBER_KEY: Final = "copr-be:grabber"
 WAITING_KEY: Final = "copr-be:waiting"
 #: Pub/sub channel: "look now"; `backend.wake` has the messages.
 WAKE_CHANNEL: Final = "copr-be:wake"
+#: Pub/sub channel: the embedded frontend has new actions.
+ACTION_CHANNEL: Final = "copr-be:action"

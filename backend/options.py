@@ -368,6 +368,31 @@ OPTIONS: Final[tuple[Option, ...]] = (
         W, "max_upload", "bytes", "4G", "Largest source package that may be uploaded", minimum=1024
     ),
     Option(
+        W,
+        "upload_rate",
+        "int",
+        "600",
+        "Source packages that one user may upload within an hour; 0: no limit",
+        minimum=0,
+    ),
+    Option(
+        W,
+        "token_days",
+        "int",
+        "180",
+        "Days that a new API token is good for, except the first start's; 0: for ever",
+        minimum=0,
+    ),
+    Option(
+        W,
+        "distgit",
+        "words",
+        "fedora=https://src.fedoraproject.org/{namespace}/{package}.git"
+        " centos-stream=https://gitlab.com/redhat/centos-stream/{namespace}/{package}.git",
+        "Where copr-cli build-distgit finds packages, the default first: NAME=URL with {namespace}"
+        " and {package}",
+    ),
+    Option(
         H,
         "url",
         "secret",

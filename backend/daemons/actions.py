@@ -13,13 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import redis
 
 from backend.action import Action
 from backend.action_plan import MAX_FAULTS, Waiting, pause, plan
 from backend.actions import Yard, perform
 from backend.config import Config
-from backend.constants import ActionResult
+from backend.constants import ACTION_CHANNEL, ActionResult
 from backend.daemons import child
 from backend.daemons.board import beat
 from backend.events import Events
@@ -146,17 +148,59 @@ class Actions:
             "warning",
         )
 
-    def run(self) -> None:
-        """Pass after pass, woken by the end of an action, at the latest after `sleeptime`."""
+    def run(self, bell: "Bell | None" = None) -> None:
+        """Pass after pass, woken by the end of an action or by the bell, at the latest after
+        `sleeptime`."""
         while True:
             now = time.monotonic()
             self.once(now)
             until = [self._next_fetch, *(a.not_before for a in self.known.values())]
             ahead = [moment - now for moment in until if moment > now]
-            wait(
-                [running.process.sentinel for running in self.running.values()],
+            rope = bell.rope() if bell else []
+            woken = wait(
+                [*(running.process.sentinel for running in self.running.values()), *rope],
                 timeout=min([*ahead, float(self.config.sleeptime)]),
             )
+            if bell and any(end in rope for end in woken) and bell.rung():
+                self._next_fetch = 0.0
+
+
+class Bell:
+    """Rings when the embedded frontend has new actions. Without Redis it is silent: what was
+    missed is found at the next regular look."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._pubsub: Any = None
+
+    def rope(self) -> list[Any]:
+        """What to wait for: the socket of the subscription, if there is one."""
+        try:
+            if self._pubsub is None:
+                self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+                self._pubsub.subscribe(ACTION_CHANNEL)
+            socket = getattr(self._pubsub.connection, "_sock", None)
+        except (redis.RedisError, OSError):
+            self._drop()
+            return []
+        return [] if socket is None else [socket]
+
+    def rung(self) -> bool:
+        """Take what has arrived; True when it rang, or may have."""
+        rang = False
+        try:
+            while self._pubsub.connection.can_read(0):
+                rang = self._pubsub.get_message(timeout=0) is not None or rang
+        except (redis.RedisError, OSError):
+            self._drop()
+            return True
+        return rang
+
+    def _drop(self) -> None:
+        if self._pubsub is not None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                self._pubsub.close()
+        self._pubsub = None
 
 
 def main_of_action(
@@ -228,4 +272,5 @@ def main(config: Config, password: str, parent: int) -> None:
     events = Events(client, "actions")
     frontend = Frontend(config.frontend_url, password)
     dispatcher = Actions(config, password, frontend, events.emit)
-    child.main(dispatcher.run, lambda text: events.emit(text, "error"))
+    bell = Bell(client) if config.embedded else None
+    child.main(lambda: dispatcher.run(bell), lambda text: events.emit(text, "error"))

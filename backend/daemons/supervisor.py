@@ -107,8 +107,7 @@ class Supervisor:
             if self.helpers.due("jobgrab"):
                 work = partial(job_grab.main, self.opts, self._password, me)
                 self.helpers.start("jobgrab", work)
-            # The embedded frontend hands out no actions: it does such work itself.
-            if not self.opts.embedded and self.helpers.due("actions"):
+            if self.helpers.due("actions"):
                 work = partial(actions.main, self.opts, self._password, me)
                 self.helpers.start("actions", work)
 

@@ -44,9 +44,12 @@ def waker(config: Config) -> Callable[[str, list[dict[str, Any]]], None]:
     client = connect(config, timeout=1.0)
 
     def tell(why: str, tasks: list[dict[str, Any]]) -> None:
-        # Without Redis the grabber finds it at its next regular look.
+        # Without Redis the grabber, or the actions' process, finds it at its next regular look.
         with contextlib.suppress(redis.RedisError, OSError):
-            client.publish(constants.WAKE_CHANNEL, wake.encode(why, tasks))
+            if why == "action":
+                client.publish(constants.ACTION_CHANNEL, "")
+            else:
+                client.publish(constants.WAKE_CHANNEL, wake.encode(why, tasks))
 
     return tell
 

@@ -5,44 +5,83 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
+from backend.constants import SRPM_CHROOT, Status
 from backend.explain import Place
-from backend.web import housekeeping, states, verdicts
-from backend.web.api_projects import Limit, Offset
+from backend.web import batches, housekeeping, latest, openapi, permissions, states, verdicts
 from backend.web.errors import ApiError
-from backend.web.models import Build, BuildChroot, User
+from backend.web.models import Build, User
+from backend.web.paging import Part
 from backend.web.queries import get_build, get_project, in_progress
 from backend.web.request import Ctx, CurrentUser, JsonObject
 from backend.web.shapes import build_json, chroot_json, first_failure, open_tasks, page
 from backend.web.writer import announce
 
 router = APIRouter(prefix="/api_3")
+#: A query names at most so many builds.
+_AT_ONCE = 500
+_LIST = openapi.body("builds")
 
 
 @router.get("/build/list")
 def build_list(
     *,
     ctx: Ctx,
+    part: Part,
     ownername: str,
     projectname: str,
     packagename: str | None = None,
     status: str | None = None,
-    limit: Limit = None,
-    offset: Offset = 0,
 ) -> Response:
     """Builds of a project."""
     with ctx.reading() as session:
         project = get_project(session, ownername, projectname)
-        query = select(Build).where(Build.project_id == project.id).order_by(Build.id)
+        query = select(Build.id).where(Build.project_id == project.id)
         if packagename is not None:
             query = query.where(Build.pkg_name == packagename)
-        end = None if limit is None else offset + limit
-        if status is not None:  # computed, so it cannot be asked of the database
-            every = [b for b in session.scalars(query) if states.build_status(b).label == status]
-            found = every[offset:end]
-        else:
-            found = list(session.scalars(query.offset(offset).limit(limit or 2**31)))
-        items = [build_json(ctx, build) for build in found]
-    return JSONResponse(page(items, limit, offset))
+        if status is not None:
+            query = query.where(latest.has_status(_status(status)))
+        ids = list(session.scalars(part.apply(query, {"id": Build.id})))
+        found: dict[int, Build] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            some = select(Build).where(Build.id.in_(ids[start : start + _AT_ONCE]))
+            found |= {build.id: build for build in session.scalars(some)}
+        items = [build_json(ctx, found[number]) for number in ids]
+    return JSONResponse(part.page(items))
+
+
+def _status(label: str) -> Status:
+    for status in Status:
+        if status.label == label:
+            return status
+    known = ", ".join(status.label for status in Status)
+    raise ApiError(400, f"status: {label[:100]!r} is none of {known}")
+
+
+@router.get("/build/source-chroot/{build_id}")
+def source_chroot(ctx: Ctx, build_id: int) -> Response:
+    """State and results of the source build."""
+    with ctx.reading() as session:
+        build = get_build(session, build_id)
+        base = f"{ctx.config.results_url}/{build.project.owner}/{build.dirname}/{SRPM_CHROOT}"
+        url = f"{base}/{build.result_dir}/" if build.result_dir else None
+        state = Status.CANCELED if build.canceled else Status(build.source_status)
+        return JSONResponse({"state": state.label, "result_url": url})
+
+
+@router.get("/build/source-build-config/{build_id}")
+def source_build_config(ctx: Ctx, build_id: int) -> Response:
+    """What the source package is made from."""
+    with ctx.reading() as session:
+        build = get_build(session, build_id)
+        return JSONResponse(
+            {
+                "source_type": build.source_type,
+                "source_json": build.source,
+                "memory_limit": None,
+                "timeout": build.timeout,
+                "is_background": build.background,
+            }
+        )
 
 
 @router.get("/build/built-packages/{build_id}")
@@ -79,51 +118,41 @@ def build_why(ctx: Ctx, build_id: int) -> Response:
 
 
 @router.get("/build-chroot/list")
-def build_chroot_list(ctx: Ctx, build_id: int, limit: Limit = None, offset: Offset = 0) -> Response:
+def build_chroot_list(ctx: Ctx, part: Part, build_id: int) -> Response:
     """The chroots of a build."""
     with ctx.reading() as session:
         build = get_build(session, build_id)
-        end = None if limit is None else offset + limit
-        items = [chroot_json(ctx, build, chroot) for chroot in build.chroots[offset:end]]
-    return JSONResponse(page(items, limit, offset))
+        items = [chroot_json(ctx, build, chroot) for chroot in part.slice(build.chroots)]
+    return JSONResponse(part.page(items))
 
 
-@router.get("/build-chroot")
-def build_chroot(ctx: Ctx, build_id: int, chrootname: str) -> Response:
-    """One chroot of a build."""
-    with ctx.reading() as session:
-        build = get_build(session, build_id)
-        chroot = _chroot(build, chrootname)
-        found = verdicts.of_task(verdicts.of(session, [build_id]), build, chroot)
-        own = {"failure": chroot.failure, "triage": found}
-        return JSONResponse(chroot_json(ctx, build, chroot) | own)
-
-
-def _chroot(build: Build, name: str) -> BuildChroot:
-    for chroot in build.chroots:
-        if chroot.name == name:
-            return chroot
-    raise ApiError(404, f"Build {build.id} has no chroot {name[:100]}.")
-
-
-@router.api_route("/build/cancel/{build_id}", methods=["PUT", "POST"])
+@router.post("/build/cancel/{build_id}", operation_id="build_cancel_post")
+@router.put("/build/cancel/{build_id}")
 def build_cancel(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
     """Cancel: users see it canceled at once, the backend is told."""
     with ctx.writing() as session:
         build = get_build(session, build_id)
-        if build.project.owner != user.name:
+        if not permissions.may(session.connection(), user, build.project, "builder"):
             raise ApiError(403, "You are not allowed to cancel this build.")
         if states.is_finished(build):
             raise ApiError(409, f"Cannot cancel build {build_id}")
         states.cancel(session, build)
         reply = build_json(ctx, build)
+        session.flush()
         announce(session, "cancel")
+        if batches.releases(session.connection(), build):
+            announce(session, "new")
     return JSONResponse(reply)
 
 
 def _delete(session: Session, user: User, build_id: int) -> Build:
     build = get_build(session, build_id)
-    if build.project.owner != user.name:
+    project = build.project
+    may = permissions.may(session.connection(), user, project, "admin") or (
+        build.submitter == user.name
+        and permissions.may(session.connection(), user, project, "builder")
+    )
+    if not may:
         raise ApiError(403, f"You are not allowed to delete build `{build_id}`.")
     if in_progress(session, build):
         raise ApiError(
@@ -133,7 +162,8 @@ def _delete(session: Session, user: User, build_id: int) -> Build:
     return build
 
 
-@router.api_route("/build/delete/list", methods=["DELETE", "POST"])
+@router.post("/build/delete/list", operation_id="build_delete_list_post", openapi_extra=_LIST)
+@router.delete("/build/delete/list", openapi_extra=_LIST)
 def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
     """Delete several finished builds, or none of them."""
     numbers = body.get("builds")
@@ -145,7 +175,8 @@ def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response
     return JSONResponse({"builds": numbers})
 
 
-@router.api_route("/build/delete/{build_id}", methods=["DELETE", "POST"])
+@router.post("/build/delete/{build_id}", operation_id="build_delete_post")
+@router.delete("/build/delete/{build_id}")
 def build_delete(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
     """Delete one finished build."""
     with ctx.writing() as session:

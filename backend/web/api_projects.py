@@ -1,49 +1,30 @@
-"""API v3: projects, chroots, packages, the monitor."""
+"""API v3: projects."""
 
-from typing import Annotated, Any
+import re
+from typing import Any
 
-from fastapi import APIRouter, Query
-from sqlalchemy import select
+from fastapi import APIRouter
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
-from backend.constants import Source, Status
-from backend.web import housekeeping, names
+from backend.web import actions, housekeeping, names, openapi, permissions, settings
 from backend.web.errors import ApiError
-from backend.web.models import Package, Project, User
+from backend.web.models import Project, User
+from backend.web.paging import Paging, Part
 from backend.web.queries import builds_of, find_project, get_project, in_progress
 from backend.web.request import Ctx, CurrentUser, JsonObject
-from backend.web.shapes import SETTINGS, build_json, page, project_json
+from backend.web.shapes import project_json
 from backend.web.states import now
+from backend.web.store import Context
 
 router = APIRouter(prefix="/api_3")
-Limit = Annotated[int | None, Query(ge=1, le=100_000)]
-Offset = Annotated[int, Query(ge=0, le=2**31)]
-
-
-@router.get("/auth-check")
-def auth_check(user: CurrentUser) -> Response:
-    """Whose token is it?"""
-    return JSONResponse({"name": user.name, "id": user.id})
 
 
 @router.get("/mock-chroots/list")
 def mock_chroots(ctx: Ctx) -> Response:
     """Chroots that can be built for."""
     return JSONResponse(dict.fromkeys(ctx.chroots, ""))
-
-
-def _settings(body: dict[str, Any]) -> dict[str, Any]:
-    given = dict(body)
-    if given.get("repos") is not None:  # its name in project/edit
-        given["additional_repos"] = given["repos"]
-    settings = {key: given[key] for key in SETTINGS if given.get(key) is not None}
-    for key, value in settings.items():
-        default = SETTINGS[key]
-        if isinstance(default, bool | list | str) and not isinstance(value, type(default)):
-            raise ApiError(400, f"{key}: must be a {type(default).__name__}")
-    names.strings(settings.get("additional_repos"), "additional_repos")
-    return settings
 
 
 def _description(body: dict[str, Any], default: str) -> str:
@@ -54,14 +35,14 @@ def _description(body: dict[str, Any], default: str) -> str:
 
 
 def own_project(session: Session, user: User, owner: str, name: str, verb: str) -> Project:
-    """The user's own project, 404 if there is none, 403 if it is somebody else's."""
+    """A project that the user may change: 404 if there is none, 403 if he may not."""
     project = get_project(session, owner, name)
-    if project.owner != user.name:
+    if not permissions.may(session.connection(), user, project, "admin"):
         raise ApiError(403, f"Only owners and admins may {verb} their projects.")
     return project
 
 
-@router.post("/project/add/{ownername}")
+@router.post("/project/add/{ownername}", openapi_extra=openapi.body("name"))
 def project_add(
     ctx: Ctx, user: CurrentUser, ownername: str, body: JsonObject, exist_ok: bool = False
 ) -> Response:
@@ -70,7 +51,7 @@ def project_add(
         raise ApiError(403, f"User {user.name} is not allowed to create projects of {ownername}")
     name = names.project_name(body.get("name"))
     chroots = names.chroots(body.get("chroots"), ctx.chroots, " here")
-    settings, description = _settings(body), _description(body, "")
+    given, description = settings.read(body), _description(body, "")
     with ctx.writing() as session:
         project = find_project(session, ownername, name)
         if project is not None and not exist_ok:
@@ -80,12 +61,13 @@ def project_add(
                 owner=ownername,
                 name=name,
                 description=description,
-                settings=settings,
+                settings=given,
                 chroots=chroots or list(ctx.chroots),
                 created_on=now(),
             )
             session.add(project)
             session.flush()
+            actions.new_chroots(session, project, project.chroots)
         reply = project_json(ctx, project)
     return JSONResponse(reply)
 
@@ -98,36 +80,66 @@ def project_get(ctx: Ctx, ownername: str, projectname: str) -> Response:
 
 
 @router.get("/project/list")
-def project_list(
-    ctx: Ctx, ownername: str | None = None, limit: Limit = None, offset: Offset = 0
-) -> Response:
+def project_list(ctx: Ctx, part: Part, ownername: str | None = None) -> Response:
     """Projects, of one owner or of all."""
-    query = select(Project).where(Project.deleted_on.is_(None)).order_by(Project.id)
+    query = select(Project).where(Project.deleted_on.is_(None))
     if ownername is not None:
         query = query.where(Project.owner == ownername)
+    return _projects(ctx, part, query)
+
+
+@router.get("/project/search")
+def project_search(ctx: Ctx, part: Part, query: str) -> Response:
+    """Projects whose `owner/name` or description holds the words."""
+    pattern = "%" + re.sub(r"([%_\\])", r"\\\1", query[:200]) + "%"
+    whole = Project.owner + "/" + Project.name
+    found = select(Project).where(
+        Project.deleted_on.is_(None),
+        or_(whole.ilike(pattern, escape="\\"), Project.description.ilike(pattern, escape="\\")),
+    )
+    return _projects(ctx, part, found)
+
+
+def _projects(ctx: Context, part: Paging, query: Any) -> Response:
+    ordered = part.apply(query, {"id": Project.id, "name": Project.name})
     with ctx.reading() as session:
-        found = session.scalars(query.offset(offset).limit(limit or 2**31))
-        items = [project_json(ctx, project) for project in found]
-    return JSONResponse(page(items, limit, offset))
+        items = [project_json(ctx, project) for project in session.scalars(ordered)]
+    return JSONResponse(part.page(items))
 
 
-@router.api_route("/project/edit/{ownername}/{projectname}", methods=["PUT", "POST"])
+@router.post(
+    "/project/edit/{ownername}/{projectname}",
+    operation_id="project_edit_post",
+    openapi_extra=openapi.body(),
+)
+@router.put("/project/edit/{ownername}/{projectname}", openapi_extra=openapi.body())
 def project_edit(
     ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, body: JsonObject
 ) -> Response:
     """Change what is given, keep the rest; `chroots` is the complete new set."""
-    settings = _settings(body)
+    given = settings.read(body)
     with ctx.writing() as session:
         project = own_project(session, user, ownername, projectname, "update")
+        before, was_devel = project.chroots, settings.of(project, "devel_mode")
         available = list(dict.fromkeys((*ctx.chroots, *project.chroots)))
-        project.chroots = names.chroots(body.get("chroots"), available, " here") or project.chroots
+        project.chroots = names.chroots(body.get("chroots"), available, " here") or before
         project.description = _description(body, project.description)
-        project.settings = {**project.settings, **settings}
+        project.settings = {**project.settings, **given}
+        devel = settings.of(project, "devel_mode")
+        if devel != was_devel:
+            actions.createrepo(session, project, project.chroots, actions.TOGGLE, devel=devel)
+        added = [chroot for chroot in project.chroots if chroot not in before]
+        actions.new_chroots(session, project, added)
         reply = project_json(ctx, project)
     return JSONResponse(reply)
 
 
-@router.api_route("/project/delete/{ownername}/{projectname}", methods=["DELETE", "POST"])
+@router.post(
+    "/project/delete/{ownername}/{projectname}",
+    operation_id="project_delete_post",
+    openapi_extra=openapi.body("verify"),
+)
+@router.delete("/project/delete/{ownername}/{projectname}", openapi_extra=openapi.body("verify"))
 def project_delete(
     ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, body: JsonObject
 ) -> Response:
@@ -136,6 +148,8 @@ def project_delete(
         raise ApiError(400, "verify: The parameter `verify` must be true to delete a project.")
     with ctx.writing() as session:
         project = own_project(session, user, ownername, projectname, "delete")
+        if settings.of(project, "persistent"):
+            raise ApiError(400, f"Project {project.full_name} is persistent: it cannot be deleted")
         builds = builds_of(session, project)
         busy = [str(build.id) for build in builds if in_progress(session, build)]
         if busy:
@@ -145,91 +159,8 @@ def project_delete(
             )  # fmt: skip
         reply = project_json(ctx, project)
         project.deleted_on = now()
+        actions.forget(session, project)
     for build in builds:
         housekeeping.forget_upload(ctx, build)
     housekeeping.remove_project(ctx, project)
     return JSONResponse(reply)
-
-
-@router.get("/project-chroot")
-def project_chroot(ctx: Ctx, ownername: str, projectname: str, chrootname: str) -> Response:
-    """Settings of one chroot of a project."""
-    with ctx.reading() as session:
-        project = get_project(session, ownername, projectname)
-    if chrootname not in project.chroots:
-        raise ApiError(404, f"No mock chroot {chrootname[:100]} in project {project.full_name}.")
-    lists = ("additional_repos", "additional_packages", "additional_modules")
-    return JSONResponse(
-        {name: [] for name in (*lists, "with_opts", "without_opts")}
-        | {
-            "isolation": "unchanged",
-            "mock_chroot": chrootname,
-            "ownername": ownername,
-            "projectname": projectname,
-            "comps_name": None,
-            "delete_after_days": None,
-        }
-    )
-
-
-@router.get("/package/list")
-def package_list(
-    *,
-    ctx: Ctx,
-    ownername: str,
-    projectname: str,
-    limit: Limit = None,
-    offset: Offset = 0,
-    with_latest_build: bool = False,
-    with_latest_succeeded_build: bool = False,
-) -> Response:
-    """Packages that were built in a project."""
-    with ctx.reading() as session:
-        project = get_project(session, ownername, projectname)
-        query = select(Package).where(Package.project_id == project.id).order_by(Package.id)
-        found = session.scalars(query.offset(offset).limit(limit or 2**31)).all()
-        builds = builds_of(session, project) if found else []
-        items = []
-        for package in found:
-            own = [build_json(ctx, b) for b in reversed(builds) if b.pkg_name == package.name]
-            good = [build for build in own if build["state"] == Status.SUCCEEDED.label]
-            latest = own[0] if own and with_latest_build else None
-            succeeded = good[0] if good and with_latest_succeeded_build else None
-            url = own[0]["source_package"]["url"] if own else None
-            items.append(
-                {
-                    "id": package.id,
-                    "name": package.name,
-                    "ownername": ownername,
-                    "projectname": projectname,
-                    "source_type": Source.LINK.name.lower(),
-                    "source_dict": {"url": url},
-                    "auto_rebuild": False,
-                    "builds": {"latest": latest, "latest_succeeded": succeeded},
-                }
-            )
-    return JSONResponse(page(items, limit, offset))
-
-
-@router.get("/monitor")
-def monitor(
-    ctx: Ctx, ownername: str, projectname: str, project_dirname: str | None = None
-) -> Response:
-    """The latest build of each package in each chroot."""
-    packages: dict[str, dict[str, Any]] = {}
-    with ctx.reading() as session:
-        project = get_project(session, ownername, projectname)
-        wanted = project_dirname or project.name
-        for build in builds_of(session, project):
-            if build.dirname != wanted or not build.pkg_name:
-                continue
-            for chroot in build.chroots:
-                packages.setdefault(build.pkg_name, {})[chroot.name] = {
-                    "state": Status(chroot.status).label,
-                    "status": chroot.status,
-                    "build_id": build.id,
-                    "pkg_version": build.pkg_version,
-                }
-    items = [{"name": name, "chroots": chroots} for name, chroots in sorted(packages.items())]
-    message = "Project monitor request successful"
-    return JSONResponse({"output": "ok", "message": message, "packages": items})

@@ -1,5 +1,6 @@
 """API v3: submitting builds."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -9,9 +10,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from backend.constants import Source
-from backend.web import housekeeping, names, rows
+from backend.web import (
+    batches,
+    housekeeping,
+    names,
+    openapi,
+    origins,
+    permissions,
+    rows,
+    settings,
+)
 from backend.web.errors import ApiError
-from backend.web.models import Build, Project, User
+from backend.web.models import Build, Package, Project, User
+from backend.web.packages import denied, get_package
 from backend.web.request import Ctx, CurrentUser, JsonObject, context, current_user, json_object
 from backend.web.shapes import build_json, page
 from backend.web.states import now
@@ -20,11 +31,16 @@ from backend.web.upload import Upload
 from backend.web.writer import announce
 
 router = APIRouter(prefix="/api_3")
-_SUFFIXES = (".src.rpm", ".nosrc.rpm")
+_SUFFIXES = (".src.rpm", ".nosrc.rpm", ".spec")
 _DEFAULT_TIMEOUT = 18000
 
 
-def _target(session: Session, user: User, body: dict[str, Any]) -> tuple[Project, dict[str, Any]]:
+Options = dict[str, Any]
+
+
+def _target(
+    session: Session, user: User, body: Mapping[str, Any], package: Package | None = None
+) -> tuple[Project, Options]:
     """The project to build in, and the columns of the Build that the options stand for."""
     owner, name = body.get("ownername"), body.get("projectname")
     if not isinstance(owner, str) or not isinstance(name, str):
@@ -32,50 +48,61 @@ def _target(session: Session, user: User, body: dict[str, Any]) -> tuple[Project
     project = rows.project(session.connection(), owner, name)
     if project is None:
         raise ApiError(404, f"Project {owner[:100]}/{name[:100]} does not exist.")
-    if project.owner != user.name:
+    if not permissions.may(session.connection(), user, project, "builder"):
         raise ApiError(
             403, f"User {user.name} is not allowed to build in the copr: {project.full_name}"
         )
     where = f" in {project.full_name}"
     chroots = names.chroots(body.get("chroots"), project.chroots, where) or []
     excluded = names.chroots(body.get("exclude_chroots"), project.chroots, where) or []
-    settings = project.settings
-    net, isolation = body.get("enable_net"), body.get("isolation")
-    if isolation in (None, "unchanged"):
-        isolation = settings.get("isolation", "default")
-    if isolation not in ("default", "simple", "nspawn"):
-        raise ApiError(400, "isolation: must be default, simple or nspawn")
+    if package is not None:
+        excluded = list(dict.fromkeys([*excluded, *denied(package, project)]))
+    isolation = body.get("isolation") or "unchanged"
+    if isolation not in ("unchanged", *settings.ISOLATION):
+        raise ApiError(400, f"isolation: must be one of {', '.join(settings.ISOLATION)}")
+    net = body.get("enable_net")
+    timeout = names.number(body, "timeout", 0, 0, 7 * 24 * 3600)
     return project, {
         "dirname": names.dirname(body.get("project_dirname"), project.name),
-        "timeout": names.number(body, "timeout", _DEFAULT_TIMEOUT, 0, 7 * 24 * 3600)
-        or _DEFAULT_TIMEOUT,
+        "timeout": timeout or (package and package.options.get("timeout")) or _DEFAULT_TIMEOUT,
         "background": body.get("background") is True,
-        "enable_net": settings.get("enable_net", False) if net is None else net is True,
+        "enable_net": project.settings.get("enable_net", False) if net is None else net is True,
         "isolation": isolation,
+        "options": settings.bootstrap(body),
         "excluded": excluded,
         "chroots": [chroot for chroot in chroots if chroot not in excluded],
     }
 
 
-def _add(session: Session, user: User, body: dict[str, Any], source: dict[str, Any]) -> Build:
-    project, columns = _target(session, user, body)
-    kind = Source.UPLOAD if "tmp" in source else Source.LINK
+def _add(
+    session: Session,
+    user: User,
+    body: Mapping[str, Any],
+    source: tuple[Source, Options],
+    package: Package | None = None,
+) -> Build:
+    connection = session.connection()
+    project, columns = _target(session, user, body, package)
     build = rows.add(
-        session.connection(),
+        connection,
         project,
         {
             "submitter": user.name,
-            "source_type": int(kind),
-            "source": source,
+            "source_type": int(source[0]),
+            "source": source[1],
             "submitted_on": now(),
+            "batch_id": batches.join(connection, user, body),
+            "pkg_name": package.name if package else None,
             **columns,
         },
     )
-    announce(session, "new", [short_of(build)])
+    batch = build.batch_id
+    if batch is None or not batches.blocked(connection, [batch]):
+        announce(session, "new", [short_of(build)])
     return build
 
 
-@router.post("/build/check-before-build")
+@router.post("/build/check-before-build", openapi_extra=openapi.body("ownername", "projectname"))
 def check_before_build(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
     """Would such a build be accepted?"""
     with ctx.reading() as session:
@@ -96,8 +123,8 @@ def _urls(body: dict[str, Any]) -> list[str]:
         if not good or not url.isprintable() or " " in url or not url.endswith(_SUFFIXES):
             raise ApiError(
                 400,
-                "pkgs: give http or https addresses of source packages, ending with .src.rpm"
-                f" or .nosrc.rpm: {url[:200]!r} is none",
+                "pkgs: give http or https addresses of source packages, ending with .src.rpm,"
+                f" .nosrc.rpm or .spec: {url[:200]!r} is none",
             )
     return urls
 
@@ -110,7 +137,8 @@ async def create_url(request: Request) -> Response:
     urls = _urls(body)
 
     def add(session: Session) -> list[dict[str, Any]]:
-        return [build_json(ctx, _add(session, user, body, {"url": url})) for url in urls]
+        made = [_add(session, user, body, (Source.LINK, {"url": url})) for url in urls]
+        return [build_json(ctx, build) for build in made]
 
     reply = page(await ctx.write(add), None, None)
     reply["meta"] |= {"order": None, "order_type": None}
@@ -121,9 +149,29 @@ async def create_url(request: Request) -> Response:
 router.add_route("/api_3/build/create/url", create_url, methods=["POST"])
 
 
-async def _received(
-    request: Request, ctx: Ctx, _user: CurrentUser
-) -> tuple[Upload, dict[str, Any]]:
+@router.post(
+    "/package/build",
+    openapi_extra=openapi.body("ownername", "projectname", "package_name"),
+)
+async def package_build(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
+    """A build of a package from the source that it is configured with."""
+
+    def add(session: Session) -> Options:
+        project, _ = _target(session, user, body)
+        package = get_package(session, project, body.get("package_name"))
+        if not package.source_type:
+            raise ApiError(
+                400, f"Unset default source for package {package.name}: copr-cli"
+                " edit-package-scm, -pypi, -rubygems, -custom or -distgit"
+            )  # fmt: skip
+        source = (Source(package.source_type), dict(package.source))
+        return build_json(ctx, _add(session, user, body, source, package))
+
+    return JSONResponse(await ctx.write(add))
+
+
+async def _received(request: Request, ctx: Ctx, user: CurrentUser) -> tuple[Upload, Options]:
+    ctx.rates.take(user.name)
     upload = Upload(housekeeping.uploads(ctx), ctx.config.web_max_upload)
     return upload, await upload.receive(request)
 
@@ -132,14 +180,29 @@ async def _received(
 async def create_upload(
     ctx: Ctx,
     user: CurrentUser,
-    received: Annotated[tuple[Upload, dict[str, Any]], Depends(_received)],
+    received: Annotated[tuple[Upload, Options], Depends(_received)],
 ) -> Response:
     """A build of an uploaded source package."""
     upload, body = received
-    source = {"tmp": upload.token, "pkg": upload.name}
+    source = (Source.UPLOAD, {"tmp": upload.token, "pkg": upload.name})
     try:
         reply = await ctx.write(lambda s: build_json(ctx, _add(s, user, body, source)))
     except BaseException:
         await run_in_threadpool(upload.discard)
         raise
     return JSONResponse(reply)
+
+
+def _kind(kind: str) -> str:
+    if kind not in origins.KINDS:
+        raise ApiError(404, "Such API endpoint doesn't exist")
+    return kind
+
+
+@router.post("/build/create/{kind}", openapi_extra=openapi.body("ownername", "projectname"))
+async def create(
+    ctx: Ctx, kind: Annotated[str, Depends(_kind)], user: CurrentUser, body: JsonObject
+) -> Response:
+    """A build whose source package is made from something else: scm, pypi, custom…"""
+    source = origins.source(kind, body, ctx.config)
+    return JSONResponse(await ctx.write(lambda s: build_json(ctx, _add(s, user, body, source))))

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,11 +15,19 @@ from backend.config import Config
 from backend.constants import API_VERSION, API_VERSION_HEADER
 from backend.explain import Explain, nothing
 from backend.web import (
+    api_account,
     api_builds,
+    api_chroots,
+    api_forks,
+    api_packages,
+    api_permissions,
     api_projects,
     api_submit,
+    backend_actions,
     backend_api,
+    batches,
     errors,
+    openapi,
     pages,
     results,
     schema,
@@ -28,6 +37,11 @@ from backend.web.store import Context, database_url, make_engine
 from backend.web.writer import Wake
 
 _log = logging.getLogger(__name__)
+_NUL = "The address holds a NUL character"
+PARTS = (
+    *(backend_api, backend_actions, api_submit, api_builds, api_projects, api_forks),
+    *(api_chroots, api_packages, api_permissions, api_account, results, pages),
+)
 
 
 class Door:
@@ -39,6 +53,10 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         path = scope.get("path", "")
+        if "\0" in path or b"%00" in scope.get("query_string", b""):
+            status = 404 if "\0" in path else 400  # no database stores such text
+            await JSONResponse({"error": _NUL}, status)(scope, receive, send)
+            return
         if scope["type"] != "http" or not path.startswith(("/backend/", "/api_3/")):
             await self._app(scope, receive, send)
             return
@@ -94,11 +112,17 @@ def create_app(
         lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.context = Context.of(
-        config, password, chroots, engine, _harmless(wake), explain=explain
+        config,
+        password,
+        chroots,
+        engine,
+        _harmless(wake),
+        explain=batches.explaining(explain, engine),
     )
     errors.install(app)
     app.add_middleware(Door)
-    for part in (backend_api, api_submit, api_builds, api_projects, results, pages):
+    openapi.install(app)
+    for part in PARTS:
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     return app

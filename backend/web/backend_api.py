@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from backend.constants import Status
-from backend.web import housekeeping, rows, states, tasks, verdicts
+from backend.web import actions, batches, housekeeping, rows, states, tasks, verdicts
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, CancelRequest, Project
 from backend.web.request import (
@@ -35,7 +35,7 @@ def pending_jobs(ctx: Ctx) -> Response:
     """Every task that is not finished."""
     order = (Build.background, Build.id)
     sources = (
-        select(*tasks.COLUMNS)
+        select(*tasks.COLUMNS, tasks.SCRIPT_CHROOT)
         .join(Project, Build.project_id == Project.id)
         .where(Build.source_status.in_(_ACTIVE), Build.canceled.is_(False))
         .order_by(*order)
@@ -48,15 +48,13 @@ def pending_jobs(ctx: Ctx) -> Response:
         .order_by(*order, BuildChroot.name)
     )
     with ctx.reading() as session:
-        records = [tasks.short(row, None) for row in session.execute(sources)]
-        records += [tasks.short(row[:5], row[5]) for row in session.execute(rpms)]
-    return JSONResponse(records)
-
-
-@router.get("/pending-actions")
-def pending_actions() -> Response:
-    """Nothing: this frontend does its own housekeeping."""
-    return JSONResponse([])
+        found: list[tuple[Any, Any, Any]] = [
+            (row, None, row[6] or None) for row in session.execute(sources)
+        ]
+        found += [(row, row[6], None) for row in session.execute(rpms)]
+        named = {row[5] for row, _, _ in found} - {None}
+        held = batches.blocked(session.connection(), named) if named else {}
+    return JSONResponse([tasks.short(*entry) for entry in found if entry[0][5] not in held])
 
 
 @router.get("/get-srpm-build-task/{build_id}")
@@ -151,8 +149,10 @@ async def update(request: Request) -> Response:
         reply["updated_builds_ids"] = [number for number in builds if number in known]
         reply["non_existing_builds_ids"] = [number for number in builds if number not in known]
     if "actions" in body:
-        actions = [_identity(action, "id") for action in _objects(body, "actions")]
-        reply |= {"updated_actions_ids": [], "non_existing_actions_ids": actions}
+        reported = {_identity(action, "id"): action for action in _objects(body, "actions")}
+        ended = await ctx.write(lambda session: actions.end(session, reported))
+        reply["updated_actions_ids"] = [number for number in reported if number in ended]
+        reply["non_existing_actions_ids"] = [number for number in reported if number not in ended]
     return JSONResponse(reply)
 
 
@@ -167,6 +167,8 @@ def _take_over(session: Session, builds: dict[int, dict[str, Any]]) -> tuple[set
             announce(session, "new", [tasks.short_of(build, name) for name in pending])
         if states.upload_is_done(build):
             uploads.append(build)
+        if batches.releases(connection, build):
+            announce(session, "new")
     rows.save(connection, found.values())
     for number in found:
         verdicts.remember(connection, number, builds[number])

@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,6 +14,7 @@ from backend.constants import Source
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
 from backend.repository import Manners, publish
+from backend.web import settings
 from backend.web.models import Build, Project
 from backend.web.states import upload_is_done
 from backend.web.store import Context
@@ -73,7 +75,7 @@ def remove_builds(ctx: Context, builds: Sequence[Build]) -> None:
     Where publishing fails the files stay, without their mark of success: the next publishing
     drops them from the repository.
     """
-    listed: dict[Path, list[Path]] = {}
+    listed: dict[tuple[Path, str], list[Path]] = {}
     for build in builds:
         forget_upload(ctx, build)
         project = ctx.config.destdir / build.project.owner / build.dirname
@@ -84,17 +86,21 @@ def remove_builds(ctx: Context, builds: Sequence[Build]) -> None:
                 continue
             directory = project / chroot.name / Path(chroot.result_dir).name
             if (directory / SUCCESS).exists() and not directory.is_symlink():
-                listed.setdefault(directory.parent, []).append(directory)
+                where = f"{build.project.owner}/{build.dirname}/{chroot.name}"
+                devel = settings.of(build.project, "devel_mode")
+                url = f"{ctx.config.results_url}/{quote(where, safe='/@:+~^')}" if devel else ""
+                listed.setdefault((directory.parent, url), []).append(directory)
             else:
                 _remove(directory)
-    for repo, directories in listed.items():
-        _withdraw(repo, directories)
+    for (repo, url), directories in listed.items():
+        _withdraw(repo, url, directories)
 
 
-def _withdraw(repo: Path, directories: list[Path]) -> None:
+def _withdraw(repo: Path, devel_url: str, directories: list[Path]) -> None:
     manners = Manners(who="the frontend, deleting builds", say=_log.warning)
     try:
-        publish(repo, without=[path.name for path in directories], manners=manners)
+        names = [path.name for path in directories]
+        publish(repo, without=names, devel_url=devel_url, manners=manners)
     except InfrastructureError as error:
         _log.error("the results of deleted builds stay for now: %s", error)
         return

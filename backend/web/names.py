@@ -2,9 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backend.chroot import Chroot
+from backend.exceptions import ProtocolError
 from backend.web.errors import ApiError
 
 _PROJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
@@ -21,6 +23,13 @@ def project_name(name: object) -> str:
             400, "name: Name must contain only letters, digits, underscores, dashes, pluses and"
             " dots, start with a letter or digit, and not be a number."
         )  # fmt: skip
+    return name
+
+
+def package_name(name: str) -> str:
+    """A name that a package can have."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}", name) or ".." in name:
+        raise ApiError(400, f"package_name: {name[:100]!r} is no name of a package")
     return name
 
 
@@ -61,12 +70,37 @@ def strings(value: object, field: str) -> list[str]:
     return value
 
 
-def number(body: dict[str, Any], field: str, default: int, least: int, most: int) -> int:
+#: Schemes of a repository that builds may use; `copr` is another project here.
+_REPO_SCHEMES = ("http", "https", "ftp", "copr")
+
+
+def repos(value: object, field: str) -> list[str]:
+    """Addresses of repositories for builds, each once."""
+    found = strings(value, field)
+    for address in found:
+        scheme, _, rest = address.partition("://")
+        if scheme not in _REPO_SCHEMES or not rest or not re.fullmatch(r"[!-~]{1,2000}", address):
+            raise ApiError(
+                400, f"{field}: {address[:200]!r} is no repository: give http, https, ftp or"
+                " copr://owner/project"
+            )  # fmt: skip
+    return list(dict.fromkeys(found))
+
+
+def chroot(name: str, field: str) -> str:
+    """The name of a chroot, or nothing."""
+    try:
+        return str(Chroot.parse(name)) if name else ""
+    except ProtocolError as error:
+        raise ApiError(400, f"{field}: {error}") from error
+
+
+def number(body: Mapping[str, Any], field: str, default: int, least: int, most: int) -> int:
     """An integer within bounds; null or nothing means the default."""
     value = body.get(field)
     if value is None:
         return default
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ApiError(400, f"{field}: must be a number from {least} to {most}")

@@ -27,7 +27,7 @@ def get_project(session: Session, owner: str, name: str) -> Project:
 
 def get_build(session: Session, build_id: int) -> Build:
     """The build, or 404."""
-    build = session.get(Build, build_id) if 0 < build_id < 2**63 else None
+    build = session.get(Build, build_id) if 0 < build_id < 2**31 else None
     if build is None or build.project.deleted_on is not None:
         raise ApiError(404, f"Build {build_id} does not exist.")
     return build

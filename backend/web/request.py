@@ -4,6 +4,8 @@ import base64
 import binascii
 import hmac
 import json
+import math
+import time
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -40,12 +42,21 @@ async def json_object(request: Request) -> dict[str, Any]:
         data += chunk
         if len(data) > MAX_BODY:
             raise ApiError(413, f"The body is larger than {MAX_BODY} bytes")
+    return parse_object(bytes(data))
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A JSON object whose texts can be stored; ApiError for anything else."""
     try:
-        body = json.loads(bytes(data))
+        body = json.loads(data)
+        if b"\\u" in data:  # only so can text be no text
+            _ = json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"The body is no JSON: {str(error)[:200]}") from error
     if not isinstance(body, dict):
         raise ApiError(400, "The body must be a JSON object")
+    if b"\\u0000" in data:
+        raise ApiError(400, "The body holds a NUL character")
     return body
 
 
@@ -79,9 +90,10 @@ async def require_backend(request: Request, ctx: Ctx) -> None:
 async def current_user(request: Request, ctx: Ctx) -> User:
     """The user whose API token came with the request, or the 401 that clients know."""
     login, token = credentials(request)
+    login = login.replace("\0", "")
     user = await ctx.read(lambda session: rows.user(session.connection(), login))
     right = hmac.compare_digest(hash_token(token), user.token_hash if user else hash_token(""))
-    if user is None or not right:
+    if user is None or not right or (user.expires_on or math.inf) <= time.time():
         raise ApiError(
             401,
             f"Login invalid/expired. Please visit {ctx.config.public_url}/api"

@@ -33,6 +33,8 @@ _CHROOTS = (
 _PACKAGE_ID = select(_PACKAGE.c.id).where(
     _PACKAGE.c.project_id == bindparam("project"), _PACKAGE.c.name == bindparam("name_")
 )
+#: No id is that large, and a database would refuse to look for it.
+_TOO_LARGE = 2**31
 #: Columns that reports change.
 _BUILD_CHANGES = (
     *("source_status", "pkg_name", "pkg_version", "srpm_url"),
@@ -70,7 +72,7 @@ def _project(row: Any) -> Project:
 
 def builds(connection: Connection, ids: Iterable[int]) -> dict[int, Build]:
     """The builds that exist, with their chroots and projects."""
-    wanted = {"ids": list(ids)}
+    wanted = {"ids": [number for number in ids if 0 < number < _TOO_LARGE]}
     rows = [row._asdict() for row in connection.execute(_BUILDS, wanted)]
     if not rows:
         return {}

@@ -5,43 +5,31 @@ from typing import Any
 from urllib.parse import quote
 
 from backend.constants import Source, Status
+from backend.web import settings
 from backend.web.models import Build, BuildChroot, Project
 from backend.web.states import ACTIVE, build_status, is_finished
 from backend.web.store import Context
 
-#: What a project has besides name, description and chroots, with its defaults.
-SETTINGS: dict[str, Any] = {
-    "persistent": False,
-    "additional_repos": [],
-    "homepage": None,
-    "contact": None,
-    "instructions": "",
-    "devel_mode": False,
-    "unlisted_on_hp": False,
-    "auto_prune": True,
-    "enable_net": False,
-    "bootstrap": "default",
-    "isolation": "default",
-    "module_hotfixes": False,
-    "appstream": False,
-    "packit_forge_projects_allowed": [],
-    "follow_fedora_branching": True,
-    "repo_priority": None,
-}
 
-
-def page(items: Sequence[Any], limit: int | None = None, offset: int | None = 0) -> dict[str, Any]:
+def page(
+    items: Sequence[Any],
+    limit: int | None = None,
+    offset: int | None = 0,
+    order: str = "id",
+    order_type: str = "ASC",
+) -> dict[str, Any]:
     """A list as clients expect it."""
-    meta = {"limit": limit, "offset": offset, "order": "id", "order_type": "ASC"}
+    meta = {"limit": limit, "offset": offset, "order": order, "order_type": order_type}
     return {"items": list(items), "meta": meta}
 
 
 def project_json(ctx: Context, project: Project) -> dict[str, Any]:
     """PROJECT."""
     base = f"{ctx.config.results_url}/{project.owner}/{project.name}"
+    own = {key: value for key, value in project.settings.items() if key not in settings.HIDDEN}
     return {
-        **SETTINGS,
-        **project.settings,
+        **settings.SHOWN,
+        **own,
         "storage": "backend",
         "name": project.name,
         "description": project.description,
@@ -62,7 +50,7 @@ def source_url(ctx: Context, build: Build) -> str | None:
     """Where the source package came from, as people may open it."""
     if build.source_type == Source.UPLOAD:
         return ctx.config.public_url + upload_path(build)
-    url = build.source.get("url")
+    url = build.source.get("url") or build.source.get("clone_url")
     return url if isinstance(url, str) else None
 
 

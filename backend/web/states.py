@@ -13,8 +13,10 @@ from backend.web.models import Build, BuildChroot, CancelRequest
 ACTIVE = (Status.PENDING, Status.STARTING, Status.RUNNING)
 #: Once there, a status is never changed by a report.
 FIXED = (Status.FAILED, Status.SUCCEEDED, Status.CANCELED)
-_SOURCE_FIRST = (*ACTIVE, Status.IMPORTING, Status.FAILED, Status.CANCELED)
-_ORDER = (
+#: A source build in one of these decides what users see of the build.
+SOURCE_FIRST = (*ACTIVE, Status.IMPORTING, Status.FAILED, Status.CANCELED)
+#: Else the first of these that a chroot has.
+ORDER = (
     Status.RUNNING,
     Status.STARTING,
     Status.PENDING,
@@ -30,10 +32,10 @@ def build_status(build: Build) -> Status:
     """The state that users see."""
     if build.canceled:
         return Status.CANCELED
-    if build.source_status in _SOURCE_FIRST:
+    if build.source_status in SOURCE_FIRST:
         return Status(build.source_status)
     present = {chroot.status for chroot in build.chroots}
-    return next((status for status in _ORDER if status in present), Status.WAITING)
+    return next((status for status in ORDER if status in present), Status.WAITING)
 
 
 def is_finished(build: Build) -> bool:

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.config import Config
 from backend.explain import Explain, nothing
+from backend.web.rates import Rates
 from backend.web.writer import Wake, Writer
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Context:
     chroots: tuple[str, ...]
     engine: Engine
     writer: Writer
+    rates: Rates
     explain: Explain = nothing
 
     @classmethod
@@ -85,6 +87,7 @@ class Context:
             chroots=chroots,
             engine=engine,
             writer=Writer(engine, wake, inline=in_process(engine)),
+            rates=Rates(config.web_upload_rate),
             explain=explain,
         )
 

@@ -162,7 +162,7 @@ def test_refusals_of_writing(lab: Lab) -> None:
         "file:///etc/x.src.rpm",
         "http:///x.src.rpm",
         "http://x/y.rpm",
-        "http://x/y.spec",
+        "http://x/y.tar.gz",
         "ftp://x/a.src.rpm",
     ):
         refused(build(pkgs=[url]), 400, "pkgs: ")

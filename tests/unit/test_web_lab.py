@@ -129,15 +129,18 @@ class Lab:
 
 
 @contextmanager
-def running_lab(root: Path, explain: Explain = nothing, **overrides: str) -> Iterator[Lab]:
+def running_lab(
+    root: Path, chroots: tuple[str, ...] = CHROOTS, explain: Explain = nothing, **overrides: str
+) -> Iterator[Lab]:
     config = make_config(root, **overrides)
     first_start(config)
     wakes: list[str] = []
 
     def wake(why: str, tasks: list[dict[str, Any]]) -> None:
-        wakes.append(" ".join([why, *(task["task_id"] for task in tasks)]))
+        if why != "action":  # creating a project wakes the actions' process
+            wakes.append(" ".join([why, *(task["task_id"] for task in tasks)]))
 
-    app = create_app(config, password=PASSWORD, chroots=CHROOTS, wake=wake, explain=explain)
+    app = create_app(config, password=PASSWORD, chroots=chroots, wake=wake, explain=explain)
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())

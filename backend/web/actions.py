@@ -1,0 +1,124 @@
+"""Actions: work on the results beside builds, which the backend's own process carries out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from backend.constants import ActionResult, ActionType
+from backend.web import settings
+from backend.web.models import Action, Project
+from backend.web.states import now
+from backend.web.writer import announce
+
+#: Why a repository is made (Copr's CreaterepoReason).
+NEW_CHROOT, TOGGLE, BY_HAND = 1, 3, 4
+_URGENT = -99
+
+
+def _add(session: Session, project: Project, kind: ActionType, **values: Any) -> None:
+    session.add(
+        Action(
+            action_type=int(kind),
+            project_id=project.id,
+            owner=project.owner,
+            created_on=now(),
+            result=int(ActionResult.WAITING),
+            **values,
+        )
+    )
+    announce(session, "action")
+
+
+def createrepo(
+    session: Session,
+    project: Project,
+    chroots: Sequence[str],
+    reason: int,
+    *,
+    devel: bool = False,
+    urgent: bool = False,
+) -> None:
+    """Have the metadata of chroots made or brought up to date."""
+    if not chroots:
+        return
+    data = {
+        "ownername": project.owner,
+        "projectname": project.name,
+        "project_dirnames": [project.name],
+        "chroots": list(chroots),
+        "appstream": settings.of(project, "appstream"),
+        "storage": 0,
+        "reason": reason,
+        "persistent": settings.of(project, "persistent"),
+        "devel": devel,
+    }
+    _add(
+        session,
+        project,
+        ActionType.CREATEREPO,
+        object_type="repository",
+        object_id=0,
+        data=data,
+        priority=_URGENT if urgent else 0,
+    )
+
+
+def new_chroots(session: Session, project: Project, chroots: Sequence[str]) -> None:
+    """Repositories of chroots that the project has got; in devel mode both kinds of each."""
+    if settings.of(project, "devel_mode"):
+        createrepo(session, project, chroots, NEW_CHROOT, devel=True, urgent=True)
+    createrepo(session, project, chroots, NEW_CHROOT, urgent=True)
+
+
+def fork(
+    session: Session, source: Project, target: Project, builds: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Have the results of builds copied; `builds`: chroot → old result directory → new one."""
+    _add(
+        session,
+        target,
+        ActionType.FORK,
+        object_type="copr",
+        old_value=source.full_name,
+        new_value=target.full_name,
+        data={"user": target.owner, "copr": target.name, "builds_map": builds, "storage": 0},
+    )
+
+
+def comps(session: Session, project: Project, chroot: str, *, present: bool) -> None:
+    """Have the group file of a chroot fetched from here, or taken away."""
+    path = f"/coprs/{project.owner}/{project.name}/chroot/{chroot}/comps/"
+    data = {
+        "ownername": project.owner,
+        "projectname": project.name,
+        "chroot": chroot,
+        "comps_present": present,
+        "url_path": path,
+    }
+    _add(session, project, ActionType.UPDATE_COMPS, object_type="copr_chroot", data=data)
+
+
+def forget(session: Session, project: Project) -> None:
+    """Nothing more is to be done for a project that is deleted."""
+    session.execute(
+        update(Action)
+        .where(Action.project_id == project.id, Action.result == int(ActionResult.WAITING))
+        .values(result=int(ActionResult.FAILURE), message="the project was deleted", ended_on=now())
+    )
+
+
+def end(session: Session, reported: Mapping[int, Mapping[str, Any]]) -> set[int]:
+    """Take over what the backend reports; returns the ids of those that exist."""
+    found = session.scalars(select(Action).where(Action.id.in_(list(reported)))).all()
+    for action in found:
+        report = reported[action.id]
+        message, result = report.get("message"), report.get("result")
+        if isinstance(message, str) and message:
+            action.message = message[:1000]
+        if result in (ActionResult.SUCCESS, ActionResult.FAILURE):
+            action.result = int(result)
+            action.ended_on = now()
+    session.flush()
+    return {action.id for action in found}

@@ -1,0 +1,53 @@
+"""Parts of lists: what a request asks for, and what the reply says of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Query
+
+from backend.web.errors import ApiError
+from backend.web.shapes import page
+
+Limit = Annotated[int | None, Query(ge=1, le=100_000)]
+Offset = Annotated[int, Query(ge=0, le=2**31)]
+Direction = Annotated[Literal["ASC", "DESC", "asc", "desc"], Query()]
+
+
+@dataclass(frozen=True)
+class Paging:
+    """`limit` None means all that is left."""
+
+    limit: int | None
+    offset: int
+    order: str
+    order_type: str
+
+    def apply(self, query: Any, columns: Mapping[str, Any]) -> Any:
+        """The part of the query; `columns` are what it may be ordered by, the first is unique."""
+        if self.order not in columns:
+            known = ", ".join(columns)
+            raise ApiError(400, f"order: {self.order[:100]!r} is none of {known}")
+        unique, column = next(iter(columns.values())), columns[self.order]
+        down = self.order_type == "DESC"
+        wanted = dict.fromkeys((column, unique)) if column is not unique else {column: None}
+        ordered = query.order_by(*(c.desc() if down else c.asc() for c in wanted))
+        return ordered.offset(self.offset).limit(self.limit or 2**31)
+
+    def slice(self, items: Sequence[Any]) -> Sequence[Any]:
+        """The part of a short list that is complete and in order."""
+        ordered = items[::-1] if self.order_type == "DESC" else items
+        return ordered[self.offset : None if self.limit is None else self.offset + self.limit]
+
+    def page(self, items: Sequence[Any]) -> dict[str, Any]:
+        """The reply."""
+        return page(items, self.limit, self.offset, self.order, self.order_type)
+
+
+def _paging(
+    limit: Limit = None, offset: Offset = 0, order: str = "id", order_type: Direction = "ASC"
+) -> Paging:
+    return Paging(limit, offset, order, order_type.upper())
+
+
+Part = Annotated[Paging, Depends(_paging)]

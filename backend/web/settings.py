@@ -1,0 +1,150 @@
+"""What projects and their chroots can be set to: names, defaults, and what is refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backend.web import names
+from backend.web.errors import ApiError
+from backend.web.models import Project
+
+ISOLATION = ("default", "simple", "nspawn")
+BOOTSTRAP = ("default", "on", "off", "image", "custom_image")
+
+#: What a project has besides name, description and chroots, with its defaults.
+SHOWN: dict[str, Any] = {
+    "persistent": False,
+    "additional_repos": [],
+    "homepage": None,
+    "contact": None,
+    "instructions": "",
+    "devel_mode": False,
+    "unlisted_on_hp": False,
+    "auto_prune": True,
+    "enable_net": False,
+    "bootstrap": "default",
+    "isolation": "default",
+    "module_hotfixes": False,
+    "appstream": False,
+    "packit_forge_projects_allowed": [],
+    "follow_fedora_branching": True,
+    "repo_priority": None,
+}
+#: The same, but nobody is shown it.
+HIDDEN: dict[str, Any] = {
+    "bootstrap_image": "",
+    "multilib": False,
+    "fedora_review": False,
+    "runtime_dependencies": [],
+    "delete_after_days": None,
+}
+_ALL = {**SHOWN, **HIDDEN}
+_NUMBERS = {"repo_priority": (1, 99), "delete_after_days": (-1, 10_000)}
+_MOST_TEXT = 64 * 1024
+
+#: Lists of a chroot, given as text with spaces.
+LISTS = (
+    *("additional_repos", "additional_packages", "additional_modules"),
+    *("with_opts", "without_opts"),
+)
+CHROOT: dict[str, Any] = {
+    **{name: [] for name in LISTS},
+    "isolation": "unchanged",
+    "bootstrap": "unchanged",
+    "bootstrap_image": "",
+    "comps_name": None,
+    "delete_after_days": None,
+}
+
+
+def of(project: Project, name: str) -> Any:
+    """A setting of the project."""
+    return project.settings.get(name, _ALL[name])
+
+
+def of_chroot(project: Project, chroot: str) -> dict[str, Any]:
+    """All settings of one of its chroots."""
+    return {**CHROOT, **(project.chroot_settings or {}).get(chroot, {})}
+
+
+def read(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a request gives; null means "not given"."""
+    given = dict(body)
+    if given.get("repos") is not None:  # its name in project/edit
+        given["additional_repos"] = given["repos"]
+    found = {key: given[key] for key in _ALL if given.get(key) is not None}
+    for key, value in found.items():
+        _check(key, value, _ALL[key])
+    for key, (least, most) in _NUMBERS.items():
+        if key in found:
+            found[key] = None if found[key] == -1 else names.number(found, key, 0, least, most)
+    for key in ("additional_repos", "runtime_dependencies"):
+        if key in found:
+            found[key] = names.repos(found[key], key)
+    names.strings(found.get("packit_forge_projects_allowed"), "packit_forge_projects_allowed")
+    return found | (bootstrap(body) if "bootstrap" in found else {})
+
+
+def _check(key: str, value: object, default: object) -> None:
+    if key in _NUMBERS:
+        return
+    kind = type(default) if isinstance(default, bool | list) else str
+    if not isinstance(value, kind):
+        raise ApiError(400, f"{key}: must be a {kind.__name__}")
+    if isinstance(value, str) and (len(value) > _MOST_TEXT or "\0" in value):
+        raise ApiError(400, f"{key}: must be text of at most {_MOST_TEXT} characters")
+    choices = {"isolation": ISOLATION, "bootstrap": BOOTSTRAP}.get(key)
+    if choices and value not in choices:
+        raise ApiError(400, f"{key}: must be one of {', '.join(choices)}")
+
+
+def bootstrap(body: Mapping[str, Any]) -> dict[str, Any]:
+    """`bootstrap` and its image, as far as they are given and not to stay as they are."""
+    value = body.get("bootstrap")
+    image = body.get("bootstrap_image") or ""
+    if not isinstance(image, str) or len(image) > 500 or any(c.isspace() for c in image):
+        raise ApiError(400, "bootstrap_image: must be the name of an image")
+    if value in (None, "unchanged", "untouched"):
+        return {}
+    if value not in BOOTSTRAP:
+        raise ApiError(400, f"bootstrap: must be one of {', '.join(BOOTSTRAP)}")
+    if value == "custom_image" and not image:
+        raise ApiError(400, "bootstrap_image: name the image")
+    return {"bootstrap": value} | ({"bootstrap_image": image} if value == "custom_image" else {})
+
+
+def read_chroot(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request changes of a chroot's settings."""
+    changes: dict[str, Any] = {}
+    for key in LISTS:
+        value = body.get(key)
+        if value is None:
+            continue
+        words = value.split() if isinstance(value, str) else names.strings(value, key)
+        if any(len(word) > 2000 or not word.isprintable() or " " in word for word in words):
+            raise ApiError(400, f"{key}: must be words with spaces between them")
+        changes[key] = list(dict.fromkeys(words))
+    if "additional_repos" in changes:
+        changes["additional_repos"] = names.repos(changes["additional_repos"], "additional_repos")
+    for word in changes.get("additional_modules", []):
+        if ":" not in word.strip("!"):
+            raise ApiError(400, f"additional_modules: {word[:100]!r}: write NAME:STREAM")
+    isolation = body.get("isolation")
+    if isolation is not None:
+        if isolation not in ("unchanged", *ISOLATION):
+            raise ApiError(400, f"isolation: must be one of unchanged, {', '.join(ISOLATION)}")
+        changes["isolation"] = isolation
+    if body.get("bootstrap") == "unchanged":
+        changes["bootstrap"] = "unchanged"
+    return changes | bootstrap(body)
+
+
+def reset(body: Mapping[str, Any]) -> list[str]:
+    """Names of the settings of a chroot that go back to their defaults."""
+    fields = names.strings(body.get("reset_fields"), "reset_fields")
+    for field in fields:
+        if field not in CHROOT:
+            known = ", ".join(CHROOT)
+            raise ApiError(
+                400, f"Trying to reset an invalid attribute: {field[:100]}. Known are: {known}"
+            )
+    return fields

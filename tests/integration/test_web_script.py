@@ -1,0 +1,264 @@
+"""A script of every copr-cli command, run by the unmodified client: outputs and exit codes."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.test_web_coprcli import CLI, Server
+from tests.unit.test_web_lab import CHROOTS, SRPM
+
+FEDORA, DEBIAN = CHROOTS
+pytestmark = pytest.mark.coprcli
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    if not CLI.exists():
+        pytest.skip(f"{CLI} is not installed")
+    server = Server(tmp_path)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def record(server: Server, kind: str, task: str) -> dict[str, Any]:
+    reply = server.http.get(f"/backend/get-{kind}-task/{task}/")
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+def source_of(server: Server, build: int) -> dict[str, Any]:
+    found = record(server, "srpm-build", str(build))
+    source: dict[str, Any] = json.loads(found["source_json"]) | {"type#": found["source_type"]}
+    return source
+
+
+def created(output: str) -> int:
+    found = re.search(r"Created builds: (\d+)", output)
+    assert found, output
+    return int(found.group(1))
+
+
+def test_projects_and_their_settings(server: Server) -> None:
+    server.cli("create", "hello", "--chroot", FEDORA, "--repo", "http://x/extra/",
+               "--enable-net", "on", "--unlisted-on-hp", "on", "--isolation", "simple",
+               "--bootstrap", "off", "--delete-after-days", "30", "--multilib", "on",
+               "--module-hotfixes", "on", "--fedora-review", "--appstream", "on",
+               "--runtime-repo-dependency", "copr://admin/other", "--repo-priority", "7",
+               "--auto-prune", "off")  # fmt: skip
+    shown = server.cli("get", "hello")
+    assert "http://x/extra/" in shown
+    assert FEDORA in shown
+    server.cli("modify", "hello", "--description", "words", "--chroot", FEDORA, "--chroot", DEBIAN,
+               "--disable_createrepo", "true", "--repo", "http://x/other/")  # fmt: skip
+    project = server.http.get("/api_3/project?ownername=admin&projectname=hello").json()
+    assert project["devel_mode"] is True
+    assert project["additional_repos"] == ["http://x/other/"]
+    assert (project["isolation"], project["repo_priority"]) == ("simple", 7)
+    server.cli("create", "stone", "--chroot", FEDORA, "--persistent")
+    assert "persistent" in server.cli("delete", "stone", code=1)
+    assert "Submitted action to regenerate" in server.cli("regenerate-repos", "hello")
+    assert "hello" in server.cli("list")
+    assert "does not exist" in server.cli("get", "nothing", code=1)
+    assert "does not exist" in server.cli("modify", "nothing", "--description", "x", code=1)
+
+
+def test_chroot_settings_reach_the_task(server: Server) -> None:
+    server.cli("create", "hello", "--chroot", FEDORA, "--chroot", DEBIAN)
+    where = f"hello/{FEDORA}"
+    server.cli("edit-chroot", where, "--packages", "gcc make", "--repos", "http://x/$chroot/",
+               "--modules", "perl:5.30,!ruby:2".replace(",", " "), "--rpmbuild-with", "tests",
+               "--rpmbuild-without", "docs", "--isolation", "nspawn",
+               "--bootstrap", "on")  # fmt: skip
+    shown = json.loads(server.cli("get-chroot", where, "--output-format", "json"))
+    assert shown["additional_packages"] == ["gcc", "make"]
+    assert (shown["with_opts"], shown["without_opts"]) == (["tests"], ["docs"])
+    assert shown["isolation"] == "nspawn"
+    config = server.cli("mock-config", "hello", FEDORA)
+    assert "http://x/" in config
+    number = created(server.cli("build", "--nowait", "hello", "http://x/h.src.rpm",
+                                "--timeout", "1234", "--background"))  # fmt: skip
+    server.report(number, None, 1, pkg_name="hello", pkg_version="1-1", srpm_url="http://x/h")
+    task = record(server, "build", f"{number}-{FEDORA}")
+    assert task["buildroot_pkgs"] == ["gcc", "make"]
+    assert (task["with_opts"], task["without_opts"]) == (["tests"], ["docs"])
+    assert task["modules"] == {"toggle": [{"enable": "perl:5.30"}, {"disable": "ruby:2"}]}
+    assert (task["isolation"], task["bootstrap"]) == ("nspawn", "on")
+    assert (task["timeout"], task["background"]) == (1234, True)
+    assert f"http://x/{FEDORA}/" in [repo["baseurl"] for repo in task["repos"]]
+    other = record(server, "build", f"{number}-{DEBIAN}")
+    assert (other["buildroot_pkgs"], other["isolation"]) == ([], "default")
+    assert "bootstrap" not in other
+    assert "modules" not in other
+    server.cli("edit-chroot", where, "--reset", "additional_packages", "--reset", "isolation")
+    shown = json.loads(server.cli("get-chroot", where, "--output-format", "json"))
+    assert (shown["additional_packages"], shown["isolation"]) == ([], "unchanged")
+    assert shown["with_opts"] == ["tests"]
+    assert "No mock chroot" in server.cli("get-chroot", "hello/fedora-1-x86_64", code=1)
+
+
+def test_comps_are_handed_to_the_backend(server: Server, tmp_path: Path) -> None:
+    server.cli("create", "hello", "--chroot", FEDORA)
+    comps = tmp_path / "comps.xml"
+    comps.write_text("<comps/>")
+    server.cli("edit-chroot", f"hello/{FEDORA}", "--upload-comps", str(comps))
+    waiting = server.http.get("/backend/pending-actions/").json()
+    action = server.http.get(f"/backend/action/{waiting[-1]['id']}/").json()
+    data = json.loads(action["data"])
+    assert (action["action_type"], data["comps_present"]) == (4, True)
+    assert server.http.get(data["url_path"]).text == "<comps/>"
+    server.cli("edit-chroot", f"hello/{FEDORA}", "--delete-comps")
+    assert server.http.get(data["url_path"]).status_code == 404
+
+
+def test_builds_of_every_source(server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\necho hi\n")
+    server.cli("create", "hello", "--chroot", FEDORA, "--chroot", DEBIAN)
+    for more, source in (
+        (["build", "hello", "http://x/h.spec"], {"type#": 1, "url": "http://x/h.spec"}),
+        (
+            ["buildscm", "hello", "--clone-url", "https://x/y.git", "--commit", "main",
+             "--subdir", "s", "--spec", "x.spec", "--method", "tito"],
+            {"type#": 8, "type": "git", "clone_url": "https://x/y.git", "committish": "main",
+             "subdirectory": "s", "spec": "x.spec", "srpm_build_method": "tito"},
+        ),
+        (
+            ["buildpypi", "hello", "--packagename", "requests"],
+            {"type#": 5, "pypi_package_name": "requests", "pypi_package_version": None,
+             "spec_generator": "pyp2spec", "spec_template": "", "python_versions": ["3", "2"]},
+        ),
+        (["buildgem", "hello", "--gem", "rake"], {"type#": 6, "gem_name": "rake"}),
+        (
+            ["buildcustom", "hello", "--script", str(script), "--script-chroot", FEDORA,
+             "--script-builddeps", "git", "--script-resultdir", "out",
+             "--script-repos", "copr://admin/hello"],
+            {"type#": 9, "script": "#!/bin/sh\necho hi\n", "chroot": FEDORA, "builddeps": "git",
+             "resultdir": "out", "repos": "copr://admin/hello"},
+        ),
+        (
+            ["build-distgit", "hello", "--name", "bash", "--commit", "f41"],
+            {"type#": 10, "clone_url": "https://src.fedoraproject.org/rpms/bash.git",
+             "distgit": "fedora", "committish": "f41"},
+        ),
+    ):  # fmt: skip
+        number = created(server.cli(*more[:1], "--nowait", *more[1:]))
+        assert source_of(server, number) == source
+    custom = record(server, "srpm-build", "5")
+    assert custom["chroot"] == FEDORA
+    assert custom["repos"][0]["baseurl"].endswith(f"/results/admin/hello/{FEDORA}/")
+    refused = server.cli("buildscm", "--nowait", "hello", "--clone-url", "file:///etc", code=1)
+    assert "clone_url" in refused
+
+
+def test_builds_of_a_batch_wait_for_the_batch_before(server: Server) -> None:
+    server.cli("create", "hello", "--chroot", FEDORA)
+
+    def build(*more: str, code: int = 0) -> str:
+        return server.cli("build", "--nowait", "hello", "http://x/h.src.rpm", *more, code=code)
+
+    first = created(build())
+    beside = created(build("--with-build-id", str(first)))
+    after = created(build("--after-build-id", str(first)))
+
+    def offered() -> list[str]:
+        return [task["task_id"] for task in server.http.get("/backend/pending-jobs/").json()]
+
+    assert offered() == [str(first), str(beside)]
+    waiting = server.http.get(f"/api_3/build/{after}").json()["waiting"]
+    assert f"builds {first}, {beside}" in waiting[str(after)]
+    assert "pending" in server.cli("status", str(after))
+    server.report(first, None, 0)
+    assert offered() == [str(beside)]
+    server.cli("cancel", str(beside))
+    assert offered() == [str(after)]
+    assert "does not exist" in build("--after-build-id", "99", code=1)
+    assert "finished" in build("--with-build-id", str(first), code=1)
+
+
+def test_packages(server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    server.cli("create", "hello", "--chroot", FEDORA, "--chroot", DEBIAN)
+    done = "Create or edit operation was successful."
+    for what, more in {
+        "scm": ["--clone-url", "https://x/y.git"],
+        "pypi": ["--packagename", "requests"],
+        "rubygems": ["--gem", "rake"],
+        "custom": ["--script", str(script)],
+        "distgit": [],
+    }.items():
+        name = ["hello", "--name", f"my-{what}"]
+        assert done in server.cli(f"add-package-{what}", *name, *more)
+        assert "already exists" in server.cli(f"add-package-{what}", *name, *more, code=1)
+        assert done in server.cli(f"edit-package-{what}", *name, *more, "--timeout", "77",
+                                  "--chroot-denylist", "debian-*",
+                                  "--webhook-rebuild", "on")  # fmt: skip
+    names = server.cli("list-package-names", "hello").split()
+    assert names == [f"my-{w}" for w in ("scm", "pypi", "rubygems", "custom", "distgit")]
+    shown = json.loads(server.cli("get-package", "hello", "--name", "my-scm",
+                                  "--output-format", "json"))  # fmt: skip
+    assert (shown["source_type"], shown["auto_rebuild"]) == ("scm", True)
+    assert shown["source_dict"]["source_build_method"] == "rpkg"
+    number = created(server.cli("build-package", "--nowait", "hello", "--name", "my-scm"))
+    assert source_of(server, number)["clone_url"] == "https://x/y.git"
+    server.report(number, None, 1, pkg_name="my-scm", pkg_version="1-1", srpm_url="http://x/h")
+    assert server.http.get(f"/api_3/build/{number}").json()["chroots"] == [FEDORA]
+    assert record(server, "build", f"{number}-{FEDORA}")["timeout"] == 77
+    server.cli("reset-package", "hello", "--name", "my-scm")
+    refused = server.cli("build-package", "--nowait", "hello", "--name", "my-scm", code=1)
+    assert "Unset default source" in refused
+    server.cli("cancel", str(number))
+    server.cli("delete-package", "hello", "--name", "my-pypi")
+    assert "No package with name" in server.cli("get-package", "hello", "--name", "my-pypi", code=1)
+    assert "my-scm" in server.cli("list-packages", "hello", "--with-latest-build")
+
+
+def test_fork_and_delete(server: Server) -> None:
+    server.cli("create", "hello", "--chroot", FEDORA, "--chroot", DEBIAN)
+    server.cli("build", "--nowait", "hello", "http://x/h.src.rpm")
+    server.build(1, 1)
+    assert "Forking project admin/hello for you" in server.cli("fork", "hello", "copy")
+    assert "--confirm" in server.cli("fork", "hello", "copy", code=1)
+    assert "Updating packages in admin/copy" in server.cli("fork", "--confirm", "hello", "copy")
+    assert "forked" in server.cli("status", "2")
+    action = next(
+        found
+        for entry in server.http.get("/backend/pending-actions/").json()
+        if (found := server.http.get(f"/backend/action/{entry['id']}/").json())["action_type"] == 7
+    )
+    assert (action["old_value"], action["new_value"]) == ("admin/hello", "admin/copy")
+    builds = json.loads(action["data"])["builds_map"]
+    assert builds == {
+        FEDORA: {"00000001-hello": "00000002-hello"},
+        DEBIAN: {"00000001-hello": "00000002-hello"},
+        "srpm-builds": {"00000001": "00000002"},
+    }
+    assert FEDORA in server.cli("monitor", "copy")
+    server.cli("delete", "copy")
+    waiting = server.http.get("/backend/pending-actions/").json()
+    kinds = {server.http.get(f"/backend/action/{e['id']}/").json()["copr_id"] for e in waiting}
+    assert kinds == {1}  # nothing more is done for what is deleted
+
+
+def test_a_new_token_replaces_the_old_one(server: Server) -> None:
+    config = server.config.web_cli_config
+    before = config.read_text()
+    assert "New API token was updated" in server.cli("new-api-token")
+    assert config.read_text() != before
+    server.cli("create", "hello", "--chroot", FEDORA)
+    config.write_text(before)
+    assert "Login invalid/expired" in server.cli("create", "other", "--chroot", FEDORA, code=1)
+
+
+def test_what_the_real_frontend_lacks_too(server: Server, tmp_path: Path) -> None:
+    package = tmp_path / "hello-2.8-1.x86_64.rpm"
+    package.write_bytes(SRPM)
+    server.cli("create", "hello", "--chroot", FEDORA)
+    refused = server.cli("uploadrpm", "--nowait", "hello", str(package), code=1)
+    assert "Such API endpoint doesn't exist" in refused
