@@ -68,6 +68,7 @@ def main(
     def work() -> None:
         try:
             from backend.explain import explainer  # noqa: PLC0415
+            from backend.farmview import watcher  # noqa: PLC0415
             from backend.web.server import serve  # noqa: PLC0415  (only this process needs it)
             from backend.web.setup import first_start  # noqa: PLC0415
         except ImportError as error:
@@ -82,6 +83,7 @@ def main(
             chroots=chroots,
             wake=waker(config),
             explain=explainer(config),
+            look=watcher(config),
             alive=lambda: beat(PROMISE),
         )
 

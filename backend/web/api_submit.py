@@ -26,6 +26,7 @@ from backend.web.packages import denied, get_package
 from backend.web.request import Ctx, CurrentUser, JsonObject, context, current_user, json_object
 from backend.web.shapes import build_json, page
 from backend.web.states import now
+from backend.web.store import Context
 from backend.web.tasks import short_of
 from backend.web.upload import Upload
 from backend.web.writer import announce
@@ -133,7 +134,11 @@ async def create_url(request: Request) -> Response:
     """One build for each URL."""
     ctx = context(request)
     user = await current_user(request, ctx)
-    body = await json_object(request)
+    return await submit_urls(ctx, user, await json_object(request))
+
+
+async def submit_urls(ctx: Context, user: User, body: dict[str, Any]) -> Response:
+    """The same, for who has read the request."""
     urls = _urls(body)
 
     def add(session: Session) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Puts the embedded frontend together."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from backend.config import Config
 from backend.constants import API_VERSION, API_VERSION_HEADER
 from backend.explain import Explain, nothing
+from backend.farmview import Look, nobody
 from backend.web import (
     api_account,
     api_builds,
@@ -25,11 +27,16 @@ from backend.web import (
     api_submit,
     backend_actions,
     backend_api,
-    batches,
+    browser,
     errors,
+    live,
+    machines,
     openapi,
+    page_build,
+    page_project,
     pages,
     results,
+    samples,
     schema,
 )
 from backend.web.render import HERE
@@ -38,9 +45,11 @@ from backend.web.writer import Wake
 
 _log = logging.getLogger(__name__)
 _NUL = "The address holds a NUL character"
+#: In this order: `/coprs/build/…` comes before `/coprs/<owner>/…`.
 PARTS = (
     *(backend_api, backend_actions, api_submit, api_builds, api_projects, api_forks),
-    *(api_chroots, api_packages, api_permissions, api_account, results, pages),
+    *(api_chroots, api_packages, api_permissions, api_account, results),
+    *(pages, browser, live, machines, page_build, page_project),
 )
 
 
@@ -92,33 +101,31 @@ def create_app(
     chroots: tuple[str, ...],
     wake: Wake,
     explain: Explain = nothing,
+    look: Look = nobody,
 ) -> FastAPI:
     """The whole frontend as an ASGI application.
 
     `password` is what the backend must send to `/backend/`. `chroots` can be built for.
     `wake("new", records)` and `wake("cancel", [])` are called, from any thread, after new work
     or a cancel is in the database; no records mean: look at everything. `explain(task ids)`,
-    from any thread, says where unfinished tasks are.
+    from any thread, says where unfinished tasks are; `look()` sees the farm.
     """
     engine = make_engine(database_url(config))
+
+    ctx = Context.of(config, password, chroots, engine, _harmless(wake), explain=explain, look=look)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         schema.prepare(engine)
+        sampler = asyncio.get_running_loop().create_task(samples.sampling(ctx))
         yield
+        sampler.cancel()
         engine.dispose()
 
     app = FastAPI(
         lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.state.context = Context.of(
-        config,
-        password,
-        chroots,
-        engine,
-        _harmless(wake),
-        explain=batches.explaining(explain, engine),
-    )
+    app.state.context = ctx
     errors.install(app)
     app.add_middleware(Door)
     openapi.install(app)

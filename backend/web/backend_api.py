@@ -144,6 +144,8 @@ async def update(request: Request) -> Response:
         for build in builds.values():
             _check_status(build)
         known, uploads = await ctx.write(lambda session: _take_over(session, builds))
+        for report in builds.values():
+            ctx.tally.count(report)
         if uploads:
             await run_in_threadpool(_forget_uploads, ctx, uploads)
         reply["updated_builds_ids"] = [number for number in builds if number in known]

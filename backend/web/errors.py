@@ -5,7 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from backend.web.render import render
+from backend.web.render import HEADERS, render
 
 
 class ApiError(Exception):
@@ -27,7 +27,7 @@ def envelope(request: Request, status: int, text: str) -> Response:
         if status == 401:
             return HTMLResponse(text, status)
         return JSONResponse({"msg": text}, status)
-    return HTMLResponse(render("error.html", status=status, text=text), status)
+    return HTMLResponse(render("error.html", status=status, text=text), status, HEADERS)
 
 
 def _api_error(request: Request, error: Exception) -> Response:

@@ -44,21 +44,30 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name.endswith((".tmp", "~")) or not name.isprintable()
 
 
-def log_size(directory: Path, name: str) -> int | None:
-    """Bytes of a log, compressed or not, as `serve` would give them; None without one."""
+def open_log(directory: Path, name: str) -> "Found | None":
+    """A log, compressed or not, as `serve` would give it; None without one."""
     try:
         parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
     with _closing(parent):
         with contextlib.suppress(OSError):
-            return os.stat(name, dir_fd=parent, follow_symlinks=False).st_size
+            fd = os.open(name, _NO_LINK, dir_fd=parent)
+            status = os.fstat(fd)
+            return Found(os.fdopen(fd, "rb"), status, status.st_size)
         try:
-            found = _packed(parent, name)
+            return _packed(parent, name)
         except (OSError, ApiError):
             return None
-        with found.file:
-            return found.size
+
+
+def log_size(directory: Path, name: str) -> int | None:
+    """Bytes of a log, compressed or not; None without one."""
+    found = open_log(directory, name)
+    if found is None:
+        return None
+    with found.file:
+        return found.size
 
 
 def _nothing() -> ApiError:
@@ -83,7 +92,7 @@ def _descend(root: Path, parts: list[str]) -> int:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """An open file, or the size of what a compressed log holds."""
 
     file: BinaryIO
@@ -122,10 +131,10 @@ def _serve(parent: int, parts: list[str], path: str, request: Request, base: str
     if not stat.S_ISREG(status.st_mode) or path.endswith("/"):
         os.close(fd)
         raise _nothing()
-    return _file(name, _Found(os.fdopen(fd, "rb"), status, status.st_size), request)
+    return _file(name, Found(os.fdopen(fd, "rb"), status, status.st_size), request)
 
 
-def _packed(parent: int, name: str) -> _Found:
+def _packed(parent: int, name: str) -> Found:
     """The log under its old name after it was compressed; offsets are those of the text."""
     fd = os.open(f"{name}.gz", _NO_LINK, dir_fd=parent)
     raw = os.fdopen(fd, "rb")
@@ -136,7 +145,7 @@ def _packed(parent: int, name: str) -> _Found:
     raw.seek(-4, os.SEEK_END)  # RFC 1952: the size of the text closes the file
     size = int.from_bytes(raw.read(4), "little")
     raw.seek(0)
-    return _Found(cast(BinaryIO, _Unpacked(raw)), status, size)
+    return Found(cast(BinaryIO, _Unpacked(raw)), status, size)
 
 
 class _Unpacked(gzip.GzipFile):
@@ -159,7 +168,7 @@ def _content_type(name: str) -> str:
     return known or "application/octet-stream"
 
 
-def _file(name: str, found: _Found, request: Request) -> Response:
+def _file(name: str, found: Found, request: Request) -> Response:
     modified = formatdate(found.status.st_mtime, usegmt=True)
     etag = f'"{found.status.st_mtime_ns:x}-{found.size:x}"'
     live = name in _LIVE or name == "repomd.xml"

@@ -10,6 +10,18 @@ from backend.constants import Status
 
 HERE = Path(__file__).parent
 
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
+    " img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+#: What a page may do in a browser: nothing but show itself and ask this server.
+HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
 
 def _moment(seconds: int | None) -> Markup | str:
     if seconds is None:
@@ -17,6 +29,30 @@ def _moment(seconds: int | None) -> Markup | str:
     when = datetime.fromtimestamp(seconds, UTC)
     text = when.strftime("%Y-%m-%d %H:%M:%S")
     return Markup('<time datetime="{}">{} UTC</time>').format(when.isoformat(), text)
+
+
+def _span(seconds: float | None) -> str:
+    """A length of time in words."""
+    if seconds is None or seconds < 0:
+        return "-"
+    whole = round(seconds)
+    for size, big, small in ((86400, "d", "h"), (3600, "h", "min"), (60, "min", "s")):
+        if whole >= size:
+            part = {86400: 3600, 3600: 60, 60: 1}[size]
+            rest = whole % size // part
+            return f"{whole // size} {big} {rest} {small}" if rest else f"{whole // size} {big}"
+    return f"{whole} s"
+
+
+def _size(number: float | None) -> str:
+    """Bytes in words."""
+    if number is None:
+        return "-"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
 
 
 def _label(status: int) -> str:
@@ -31,7 +67,7 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters["moment"] = _moment
-ENVIRONMENT.filters["label"] = _label
+ENVIRONMENT.filters |= {"label": _label, "span": _span, "bytes": _size}
 
 
 def render(template: str, **values: object) -> str:

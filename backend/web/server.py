@@ -12,6 +12,7 @@ import uvicorn
 
 from backend.config import Config
 from backend.explain import Explain, nothing
+from backend.farmview import Look, nobody
 from backend.web.app import create_app
 from backend.web.writer import Wake
 
@@ -68,13 +69,16 @@ def serve(
     chroots: tuple[str, ...],
     wake: Wake,
     explain: Explain = nothing,
+    look: Look = nobody,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer on the listening socket until SIGTERM or SIGINT; then end within a second.
 
     `alive` is called about once a second, for the first time when it serves.
     """
-    app = create_app(config, password=password, chroots=chroots, wake=wake, explain=explain)
+    app = create_app(
+        config, password=password, chroots=chroots, wake=wake, explain=explain, look=look
+    )
     settings = uvicorn.Config(
         app,
         access_log=False,

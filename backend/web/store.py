@@ -12,7 +12,10 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.config import Config
 from backend.explain import Explain, nothing
+from backend.farmview import Look, nobody
 from backend.web.rates import Rates
+from backend.web.tailer import Tailers
+from backend.web.tally import Tally
 from backend.web.writer import Wake, Writer
 
 T = TypeVar("T")
@@ -68,6 +71,9 @@ class Context:
     writer: Writer
     rates: Rates
     explain: Explain = nothing
+    look: Look = nobody
+    tally: Tally = field(default_factory=Tally)
+    tailers: Tailers = field(default_factory=Tailers)
 
     @classmethod
     def of(
@@ -79,6 +85,7 @@ class Context:
         wake: Wake,
         *,
         explain: Explain = nothing,
+        look: Look = nobody,
     ) -> "Context":
         """A context with a writer of its own."""
         return cls(
@@ -89,6 +96,7 @@ class Context:
             writer=Writer(engine, wake, inline=in_process(engine)),
             rates=Rates(config.web_upload_rate),
             explain=explain,
+            look=look,
         )
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from backend.config import Config, load
 from backend.explain import Explain, nothing
+from backend.farmview import Look, nobody
 from backend.web.app import create_app
 from backend.web.setup import first_start
 
@@ -44,6 +45,9 @@ class Client:
     def request(self, method: str, path: str, **more: Any) -> httpx.Response:
         return self._runner.run(self._client.request(method, path, **more))
 
+    def forget_cookies(self) -> None:
+        self._client.cookies.clear()
+
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.request("GET", path, **more)
 
@@ -57,8 +61,8 @@ class Client:
 class Lab:
     """`api` speaks as the admin user, `back` as the backend."""
 
-    def __init__(self, client: Client, config: Config, wakes: list[str]) -> None:
-        self.client, self.config, self.wakes = client, config, wakes
+    def __init__(self, client: Client, config: Config, wakes: list[str], app: FastAPI) -> None:
+        self.client, self.config, self.wakes, self.app = client, config, wakes, app
         self.auth = token_of(config)
 
     def api(self, method: str, path: str, body: object = None, **more: Any) -> httpx.Response:
@@ -130,7 +134,11 @@ class Lab:
 
 @contextmanager
 def running_lab(
-    root: Path, chroots: tuple[str, ...] = CHROOTS, explain: Explain = nothing, **overrides: str
+    root: Path,
+    chroots: tuple[str, ...] = CHROOTS,
+    explain: Explain = nothing,
+    look: Look = nobody,
+    **overrides: str,
 ) -> Iterator[Lab]:
     config = make_config(root, **overrides)
     first_start(config)
@@ -140,11 +148,13 @@ def running_lab(
         if why != "action":  # creating a project wakes the actions' process
             wakes.append(" ".join([why, *(task["task_id"] for task in tasks)]))
 
-    app = create_app(config, password=PASSWORD, chroots=chroots, wake=wake, explain=explain)
+    app = create_app(
+        config, password=PASSWORD, chroots=chroots, wake=wake, explain=explain, look=look
+    )
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
         try:
-            yield Lab(Client(runner, app), config, wakes)
+            yield Lab(Client(runner, app), config, wakes, app)
         finally:
             runner.run(lifespan.__aexit__(None, None, None))

@@ -5,8 +5,8 @@
 const tasks = document.getElementById("tasks");
 const logs = new Map();
 
-// A long log is followed from near its end; the whole of it is behind the link.
-const LONG = 1024 * 1024;
+// Here only the end of a log is shown; the whole of it is behind the link.
+const LONG = 64 * 1024;
 
 async function follow(section, url, size) {
   const pre = section.querySelector(".log");
@@ -42,18 +42,18 @@ async function look() {
     const section = sections.get(task.name);
     if (!section) { location.reload(); return true; }
     show(section.querySelector(".state"), task.state);
-    section.querySelector(".failure").textContent = task.failure || "";
+    section.querySelector(".said").textContent = task.failure || "";
     section.querySelector(".waiting").textContent = task.waiting;
     if (task.log) { await follow(section, task.log, task.log_size); }
   }
-  if (now.finished && tasks.dataset.finished === "no") { location.reload(); }
+  if (now.finished) { location.reload(); }
   return now.finished;
 }
 
 async function loop() {
   let done = false;
-  try { done = await look(); } catch { /* the server restarts: look again */ }
+  try { done = document.hidden ? false : await look(); } catch { /* the server restarts: look again */ }
   if (!done) { setTimeout(loop, 2000); }
 }
 
-if (tasks) { loop(); }
+if (tasks.dataset.finished === "no") { loop(); }

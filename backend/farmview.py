@@ -1,0 +1,90 @@
+"""What the farm is doing, for pages and metrics: one look into Redis."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import redis
+
+from backend import constants as names
+from backend.config import Config
+from backend.queues import Queues
+from backend.redis_server import connect
+from backend.survey import survey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """One worker: its group, what it builds (empty: nothing), since when."""
+
+    name: str
+    group: int
+    task: str = ""
+    since: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """`problem` is empty when Redis has answered; else the rest is nothing.
+
+    `grabber` is the hash of the job grabber's last pass, as it wrote it.
+    """
+
+    problem: str = ""
+    workers: tuple[Bench, ...] = ()
+    queued: int = 0
+    reports: int = 0
+    drained: str = ""
+    grabber: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> int:
+        """Workers that build."""
+        return sum(bool(worker.task) for worker in self.workers)
+
+
+#: Looks; from any thread.
+Look = Callable[[], View]
+
+
+def nobody() -> View:
+    """The view of one who cannot look."""
+    return View(problem="this frontend does not see the farm")
+
+
+def watcher(config: Config) -> Look:
+    """Looks into Redis, at most twice a second however many ask."""
+    queues = Queues(connect(config, timeout=2.0))
+    groups = [group.id for group in config.groups]
+    kept: list[tuple[float, View]] = []
+
+    def look() -> View:
+        now = time.monotonic()
+        for at, view in kept[-1:]:
+            if now - at < 0.5:
+                return view
+        try:
+            view = _look(queues, groups)
+        except (redis.RedisError, OSError) as error:
+            view = View(problem=f"Redis does not answer: {error}")
+        kept[:] = [(now, view)]
+        return view
+
+    return look
+
+
+def _look(queues: Queues, groups: list[int]) -> View:
+    seen = survey(queues, groups)
+    benches = [
+        Bench(name=name.rpartition("-")[0] or name, group=h.group, task=h.task_id, since=h.since)
+        for name, h in sorted(seen.workers.items())
+    ]
+    raw = queues.client.hgetall(names.GRABBER_KEY)
+    assert isinstance(raw, dict)
+    return View(
+        workers=tuple(benches),
+        queued=sum(len(tasks) for tasks in seen.queued.values()),
+        reports=len(seen.reported),
+        drained=seen.drained,
+        grabber={str(key): str(value) for key, value in raw.items()},
+    )
