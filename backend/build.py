@@ -98,6 +98,12 @@ class BuildMonitor:
                     raise InfrastructureError(f"Redis is away: {error}") from error
                 select.select([self._shop.wakeup_fd], [], [], 0.5)
 
+    def settled(self) -> None:
+        """The frontend and the servers with the sources have all been of use."""
+        if self._claim.attempt > 1:  # a first start has no trouble behind it
+            with contextlib.suppress(redis.RedisError):  # nor may an old one make a new one
+                self._shop.queues.settled(self._claim.task_id)
+
     def _look(self) -> None:
         self._asked = time.monotonic()
         current, canceled = self._shop.queues.standing(self._claim)
@@ -121,7 +127,8 @@ def run(shop: Workshop, claim: Claim) -> Report:
         shop.say(f"build {claim.task_id}: the frontend does not want it any more")
         return None
     task, base = admitted.task, admitted.base
-    shop.queues.tell_place(task.task_id, task.result_dir)
+    if isinstance(task, RpmTask):  # that of a source task follows from its number
+        shop.queues.tell_place(task.task_id, task.result_dir)
     results = ResultDir(layout.result_path(shop.config.destdir, task))
     results.hold()
     try:
@@ -217,12 +224,6 @@ def _bench(shop: Workshop, monitor: BuildMonitor, workdir: Path) -> obtain.Bench
     )
 
 
-def _settled(shop: Workshop, task: Task) -> None:
-    """The frontend and the servers with the sources have all been of use."""
-    with contextlib.suppress(redis.RedisError):  # an old trouble is no reason for a new one
-        shop.queues.settled(task.task_id)
-
-
 def _source(
     shop: Workshop, task: SourceTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
@@ -231,7 +232,7 @@ def _source(
     except BuildError as error:
         results.output(f"error: {error}\n".encode())
         raise
-    _settled(shop, task)
+    monitor.settled()
     package = info.package
     if len(package.name) > 100:
         raise BuildError(f"package name {package.name[:40]}… is longer than 100 characters")
@@ -259,7 +260,7 @@ def _rpms(
     build_dir = workdir / "build"
     build_dir.mkdir(mode=0o700)
     srpm = obtain.for_rpms(_bench(shop, monitor, workdir), task, deadline)
-    _settled(shop, task)
+    monitor.settled()
     request = rpmtask.request(
         shop.config, task, srpm=srpm, workdir=build_dir, slot=shop.slot, deadline=deadline
     )

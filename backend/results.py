@@ -152,6 +152,7 @@ class ResultDir:
     def write_json(self, data: Mapping[str, Any]) -> None:
         """Write results.json."""
         self._write(RESULTS_JSON, json.dumps(data, indent=4).encode() + b"\n")
+        self._unsynced.append(self.path / RESULTS_JSON)
 
     def write_spec(self, name: str, content: bytes) -> None:
         """Write the spec file under its own name; BuildError if that is no plain name."""
@@ -190,9 +191,10 @@ class ResultDir:
         self._write(CONFIGS, gzip.compress(archive, 6))
 
     def mark_success(self) -> None:
-        """Write `success`; comes last, when everything else is on disk.
+        """Write `success`; comes last, when packages and results.json are on disk.
 
-        Only a success must survive a crash of the machine: all others are tried again.
+        Only a success must survive a crash of the machine: all others are tried again. What
+        only informs (logs, the spec file) is not worth waiting for the disk.
         """
         with _disk_errors(self.path):
             for path in self._unsynced:
@@ -230,7 +232,6 @@ class ResultDir:
         with _disk_errors(self.path):
             write_file(temporary, content)
             temporary.replace(target)
-        self._unsynced.append(target)
 
     def _put_away(self) -> None:
         """Keep the logs of an earlier attempt in a directory of their own, delete the rest."""

@@ -1,6 +1,7 @@
 """What all children of the master have in common: death with the parent, signals, title."""
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -12,6 +13,9 @@ from backend.daemons import board
 from backend.exceptions import CoprBackendError
 
 _PR_SET_PDEATHSIG = 1
+#: New objects after which the collector looks at them: Python's own number (700) means several
+#: looks for each build, and hardly one finds anything.
+GARBAGE = 10_000
 # setproctitle would overwrite /proc/PID/environ otherwise; must be set before its import.
 os.environ.setdefault("SPT_NOENV", "1")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,6 +43,7 @@ def become(name: str, parent: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the call above
         os._exit(Exit.FAILED)
+    gc.set_threshold(GARBAGE, 20, 20)
     title(name)
 
 

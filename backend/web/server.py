@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import threading
@@ -87,4 +88,5 @@ def serve(
         timeout_graceful_shutdown=1,
         server_header=False,
     )
+    gc.freeze()  # what is there now stays, and need not be looked at again and again
     asyncio.run(_Server(settings, alive).serve(sockets=[sock]))

@@ -7,6 +7,7 @@ each. Nobody is answered before the commit that holds his changes.
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ T = TypeVar("T")
 Wake = Callable[[str, list[dict[str, Any]]], None]
 #: Most requests that share a commit: what the last of them waits for is bounded.
 GROUP = 64
+#: A commit that takes longer, in seconds, is worth a thread.
+SLOW_COMMIT = 0.005
 _NEWS = "news"
 
 
@@ -48,15 +51,16 @@ class _Write:
 class Writer:
     """Owns the right to write: `transaction` for threads, `write` for the event loop.
 
-    With `inline` the changes are made on the event loop, and only the commit leaves it: right
-    for a database in this process (SQLite), where a statement takes microseconds and another
-    thread would have to fight for the interpreter. Else all of it happens in a thread.
+    With `inline` all is done on the event loop: right for a database in this process (SQLite),
+    where a statement takes microseconds and another thread would have to fight for the
+    interpreter. Commits leave it where the disk is slow. Else all of it happens in a thread.
     """
 
     def __init__(self, engine: Engine, wake: Wake, *, inline: bool) -> None:
         self._engine = engine.execution_options(copr_write=True)
         self._wake = wake
         self._inline = inline
+        self._commits = 0.0  # how long they take of late, in seconds
         self._turn = threading.Lock()
         self._waiting: deque[_Write] = deque()
         self._runner: asyncio.Task[None] | None = None
@@ -99,7 +103,9 @@ class Writer:
                 self._turn.release()
 
     async def _perform(self, loop: asyncio.AbstractEventLoop, group: list[_Write]) -> None:
-        session = Session(expire_on_commit=False, join_transaction_mode="create_savepoint")
+        # A lone request needs no savepoint: what it undoes is the whole transaction.
+        mode: Any = "create_savepoint" if len(group) > 1 else "rollback_only"
+        session = Session(expire_on_commit=False, join_transaction_mode=mode)
 
         def all_of_it() -> None:
             with self._connection() as connection:
@@ -112,7 +118,7 @@ class Writer:
             else:
                 with self._connection() as connection:
                     _bodies(connection, session, group)
-                    await loop.run_in_executor(None, connection.commit)
+                    await self._commit(loop, connection)
         except Exception as error:  # noqa: BLE001  (each request answers it in its own way)
             for entry in group:
                 entry.error = error
@@ -121,6 +127,15 @@ class Writer:
                 loop.run_in_executor(None, self._tell, session)
         for entry in group:
             entry.settle()
+
+    async def _commit(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
+        """Commit, in a thread if that takes longer than handing it over: readers go on then."""
+        start = time.monotonic()
+        if self._commits > SLOW_COMMIT:
+            await loop.run_in_executor(None, connection.commit)
+        else:
+            connection.commit()
+        self._commits += (time.monotonic() - start - self._commits) / 8
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -146,7 +161,7 @@ class Writer:
 
 
 def _bodies(connection: Connection, session: Session, group: list[_Write]) -> None:
-    """Run each body in a savepoint of the connection's transaction."""
+    """Run each body in the connection's transaction, in a savepoint if it is not alone."""
     session.bind = connection
     for entry in group:
         before = len(session.info.get(_NEWS, []))

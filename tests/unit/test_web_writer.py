@@ -95,6 +95,37 @@ def test_a_refused_request_undoes_only_itself(desk: Desk) -> None:
     assert [task["task_id"] for _, tasks in desk.wakes for task in tasks] == ["a", "b", "c"]
 
 
+def test_a_lone_request_that_is_refused_leaves_nothing(desk: Desk) -> None:
+    def broken(session: Session) -> None:
+        adding("bad")(session)
+        session.flush()
+        raise ZeroDivisionError
+
+    async def run() -> None:
+        await desk.writer.write(adding("a"))
+        with pytest.raises(ZeroDivisionError):
+            await desk.writer.write(broken)
+        await desk.writer.write(adding("b"))
+
+    asyncio.run(run())
+    assert desk.names() == ["a", "b"]
+    assert [task["task_id"] for _, tasks in desk.wakes for task in tasks] == ["a", "b"]
+
+
+def test_slow_commits_leave_the_event_loop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    where: list[bool] = []
+    loop_thread = threading.get_ident()
+    event.listen(
+        desk.engine, "commit", lambda _: where.append(threading.get_ident() == loop_thread)
+    )
+    monkeypatch.setattr("backend.web.writer.SLOW_COMMIT", 60.0)
+    asyncio.run(desk.writer.write(adding("quick")))
+    monkeypatch.setattr("backend.web.writer.SLOW_COMMIT", 0.0)
+    asyncio.run(desk.writer.write(adding("slow")))
+    assert where[-1] is False
+    assert desk.names() == ["quick", "slow"]
+
+
 def test_nobody_is_answered_when_the_commit_fails(desk: Desk) -> None:
     def full(_connection: Any) -> None:
         raise OSError("disk full")
