@@ -17,18 +17,26 @@ _RENAMED = {"worker_logdir": "log_dir", "num_workers": "max_workers"}
 _NO_VM = "builds run on this machine, group<N>_max_workers limits them"
 _SIGNING = "packages are not signed by this backend yet"
 _PRUNING = "results are not pruned by this backend yet"
+_HOST = "the rpmbuild builder uses what is installed on this host"
 _STATS = "`copr_be.py status` and the event stream tell what goes on"
 #: What takes the place of keys that have no counterpart, by section and pattern.
 _GONE: Mapping[str, Mapping[str, str]] = {
     "backend": {
         r"do_sign|keygen_host|sign_domain|gently_gpg_sha256": _SIGNING,
         r"fedmsg_enabled": "webhook_url announces finished builds",
-        r"prune_days|prune_workers": _PRUNING,
+        r"prune_days|prune_workers|prune_script": _PRUNING,
         r"statsdir|stats_templates_dir": _STATS,
         r"log_format": "the format of the logs is fixed",
+        r"error_logfile|sentry_dsn": "errors are in the log files, and `copr_be.py status` has them",
+        r"verbose": "log_level = debug logs more",
+        r"daemonize": "`copr_be.py -d` runs in the background",
+        r"jobsdir": "tasks come from the frontend alone",
+        r"dist_git_url": "tasks name their repository; distgit_lookaside is where its files are",
+        r"build_deleting_without_createrepo": "repositories are published when builds go",
         r"resalloc_connection|vm_\w+|ansible_\w+|(spawn|terminate)_(playbook|vars)": _NO_VM,
         r"group\d+_(spawn_playbook|terminate_playbook|playbook_timeout|vm_\w+)": _NO_VM,
-        r"group\d+_(max_spawn_processes|spawn_vars|terminate_vars)": _NO_VM,
+        r"group\d+_(max_spawn_processes|max_builds_per_vm|spawn_vars|terminate_vars)": _NO_VM,
+        r"max_spawn_processes|spawn_in_advance": _NO_VM,
         r"group\d+_max_vm_per_user": "builds_max_workers_owner limits the builds of an owner",
         r"builds_max_userssh": "users get no ssh access to builders",
         r"build_user": "[builder] uid is the first user id that builds run under",
@@ -37,6 +45,7 @@ _GONE: Mapping[str, Mapping[str, str]] = {
         r"rpmeta_\w+|hitcounter_\w+|copr_prune\w*": _STATS,
     },
     "builder": {
+        r"builder_perl|builder_deprecated": _HOST,
         r"consecutive_failure_threshold": "the sentinel watches for builds that do not progress",
     },
     "ssh": {r"\w+": _NO_VM},

@@ -117,6 +117,42 @@ def test_the_file_of_2015_loads(tmp_path: Path) -> None:
         assert len(noted(config, key)) == 1, key
 
 
+RARE = """\
+[backend]
+results_baseurl=http://copr-be.example.org/results
+frontend_base_url=http://copr-fe.example.org
+frontend_auth=secret
+build_user=root
+dist_git_url=http://distgit-httpd/cgit
+pulp_content_url=http://pulp:80/pulp/content
+sentry_dsn=https://key@sentry.example.org/1
+jobsdir=/srv/copr-work/jobs
+error_logfile=/var/log/copr/backend_error.log
+spawn_in_advance=true
+max_spawn_processes=2
+group0_max_builds_per_vm=1
+prune_script=/usr/bin/copr_prune_results.py
+build_deleting_without_createrepo=no
+daemonize=true
+verbose=false
+
+[builder]
+timeout=3600
+builder_perl=True
+builder_deprecated=True
+"""
+
+
+def test_keys_of_containers_and_of_the_years_between_get_one_warning_each(tmp_path: Path) -> None:
+    config = read(tmp_path, RARE)
+    assert config.builder_timeout == 3600
+    ours = {"results_baseurl", "frontend_base_url", "frontend_auth", "timeout"}
+    keys = {line.partition("=")[0] for line in RARE.splitlines() if "=" in line} - ours
+    assert len(config.notes) == len(keys) == 15
+    for key in keys:
+        assert len(noted(config, key)) == 1, key
+
+
 def test_an_own_key_wins_over_an_old_one(tmp_path: Path) -> None:
     text = "[backend]\nredis_url = redis://here/0\nredis_host = there\nnum_workers = 3\n"
     config = read(tmp_path, text + "max_workers = 5\n")
