@@ -27,7 +27,7 @@ _GONE: Mapping[str, Mapping[str, str]] = {
         r"prune_days|prune_workers|prune_script": _PRUNING,
         r"statsdir|stats_templates_dir": _STATS,
         r"log_format": "the format of the logs is fixed",
-        r"error_logfile|sentry_dsn": "errors are in the log files, and `copr_be.py status` has them",
+        r"error_logfile|sentry_dsn": "errors are in the log files and in `copr_be.py status`",
         r"verbose": "log_level = debug logs more",
         r"daemonize": "`copr_be.py -d` runs in the background",
         r"jobsdir": "tasks come from the frontend alone",

@@ -131,7 +131,10 @@ def test_a_stopped_child_goes_on(shared: Farm) -> None:
 
 
 def cmdline(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def state(pid: int) -> str:
