@@ -115,6 +115,9 @@ TASK_KEY: Final = "copr-be:task:{task}"
 DEATHS_KEY: Final = "copr-be:deaths"
 #: How long a death counts as late, in seconds.
 LATELY: Final = 600.0
+#: There for KEEP_DELIVERED seconds: the frontend has accepted the task's success.
+DELIVERED_KEY: Final = "copr-be:delivered:{task}"
+KEEP_DELIVERED: Final = 3600
 #: Set of task ids that a worker must stop.
 CANCEL_KEY: Final = "copr-be:cancel"
 #: List of reports that the frontend has not accepted yet, oldest first.

@@ -39,6 +39,9 @@ class Outbox:
             pipe.lrem(names.OUTBOX_KEY, 1, report.raw)
             pipe.srem(names.SENDING_KEY, task)
             pipe.delete(names.TASK_KEY.format(task=task), names.ATTEMPT_KEY.format(task=task))
+            if report.build.get("status") == names.Status.SUCCEEDED and not task.isdigit():
+                key = names.DELIVERED_KEY.format(task=task)
+                pipe.set(key, 1, ex=names.KEEP_DELIVERED)  # a late cancel changes nothing
         pipe.execute()
 
     def to_the_end(self, report: Report) -> None:

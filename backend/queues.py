@@ -333,6 +333,10 @@ class Queues:
         """True when a worker has ever taken the task, and its end is not settled yet."""
         return bool(self.client.exists(names.ATTEMPT_KEY.format(task=task_id)))
 
+    def accepted(self, task_id: str) -> bool:
+        """True when the frontend has accepted the task's success, not long ago."""
+        return bool(self.client.exists(names.DELIVERED_KEY.format(task=task_id)))
+
     def cancel_requested(self, task_id: str) -> bool:
         """True when the task must be stopped."""
         return bool(self.client.sismember(names.CANCEL_KEY, task_id))

@@ -61,7 +61,9 @@ class Cancels:
         self.ending = {task: since for task, since in self.ending.items() if task in requests}
         ended = [task_id for task_id in requests if not self._stop(task_id)]
         if ended:
-            settled = [(task_id, task_id in self.ending) for task_id in ended]
+            # A success that the frontend took before it heard of the cancel stays one.
+            kept = {task_id for task_id in ended if self._desk.queues.accepted(task_id)}
+            settled = [(task, task in self.ending, task not in kept) for task in ended]
             request = partial(_settle, self._desk.config, self._frontend, settled)
             self._lane.ask(request, lambda _: self._settled(ended), lambda _: None)
 
@@ -98,10 +100,11 @@ class Cancels:
             self._desk.tell(task_id)
 
 
-def _settle(config: Config, frontend: Frontend, settled: Sequence[tuple[str, bool]]) -> None:
+def _settle(config: Config, frontend: Frontend, settled: Sequence[tuple[str, bool, bool]]) -> None:
     """Acknowledge what has ended. Runs in the lane."""
-    for task_id, was_running in settled:
-        withdraw(config, frontend, task_id)
+    for task_id, was_running, unwanted in settled:
+        if unwanted:
+            withdraw(config, frontend, task_id)
         try:
             frontend.canceled(task_id, was_running)
         except FrontendRefused:  # deleted meanwhile: nothing to acknowledge

@@ -269,6 +269,31 @@ def test_a_success_from_before_the_cancel_is_delivered_before_it_is_acknowledged
     assert grab.queues.client.keys("copr-be:cancel") == []
 
 
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_success_that_the_frontend_has_taken_stays_published(
+    accepted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    withdrawn: list[str] = []
+    monkeypatch.setattr(
+        "backend.daemons.cancels.withdraw", lambda _config, _frontend, task: withdrawn.append(task)
+    )
+    task = "1-debian-12-x86_64"
+    frontend = MemoryFrontend(task)
+    grab = grabber(frontend)
+    grab.look(fetch=True)
+    grab.queues.register("0-0-1", 0, alive())
+    claim = grab.queues.claim(0, "0-0-1", 1)
+    assert claim
+    grab.queues.finish(claim, {"id": 1, "task_id": task, "status": 1} if accepted else None)
+    grab.look(fetch=True)  # delivers it, and only then hears of the cancel
+    frontend.cancels = [task]
+    later = grabber(frontend)  # even if the grabber has died meanwhile
+    later.desk.queues.client = later.queues.client = grab.queues.client
+    later.grab.cancels.step(later.desk.tick())
+    assert ("canceled", task, False) in frontend.updates
+    assert withdrawn == ([] if accepted else [task])
+
+
 def test_where_everybody_dies_a_task_is_tried_on() -> None:
     frontend = MemoryFrontend("1")
     grab = grabber(frontend)
