@@ -96,6 +96,7 @@ class LogFile:
                     return
             self.close()
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._fd = os.open(self._path, flags, 0o644)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,6 +115,15 @@ def test_a_renamed_file_is_followed_by_a_new_one(bench: Bench, tmp_path: Path) -
     bench.emit("four")
     bench.writer.once(0.01)
     assert bench.texts() == ["four"]
+
+
+def test_a_removed_directory_is_made_again(bench: Bench) -> None:
+    bench.emit("one")
+    bench.writer.once(0.01)
+    shutil.rmtree(bench.path.parent)
+    bench.emit("two")
+    bench.writer.once(0.01)
+    assert bench.texts() == ["two"]
 
 
 def test_a_full_disk_is_said_once_and_loses_nothing(
