@@ -137,6 +137,8 @@ def _serve(config: Config, ext_opts: Mapping[str, Any], starter: "_Starter") -> 
                 print(f"copr_be.py: {error}", file=sys.stderr)
                 starter.tell(f"E{int(error.exit_code)} {' '.join(str(error).split())}")
                 return int(error.exit_code)
+    # Heard only by a starter that still waits.
+    starter.tell(f"E{int(Exit.FAILED)} it was stopped before it was ready")
     return Exit.OK
 
 

@@ -88,6 +88,15 @@ def test_the_second_is_refused_and_after_a_kill_it_starts(farm: Background) -> N
     assert farm.pid != first
 
 
+def test_a_start_that_is_stopped_says_so(farm: Background) -> None:
+    command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), "-d"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as starter:
+        wait_until(lambda: farm.call("stop").returncode == 0, 20, "a daemon to stop")
+        _, errors = starter.communicate(timeout=30)
+    assert starter.returncode == 1
+    assert errors == "copr_be.py: it was stopped before it was ready\n"
+
+
 def test_a_start_that_fails_says_why(farm: Background) -> None:
     with socket.create_server(("127.0.0.1", farm.port)):
         result = farm.call("--daemonize")
