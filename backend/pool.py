@@ -28,16 +28,21 @@ class Death:
         return self.code in _ASKED
 
     @property
+    def killed(self) -> bool:
+        """Somebody else ended it."""
+        return self.code in _KILLED
+
+    @property
     def young(self) -> bool:
         """By its own fault, and soon: worth a pause before the next."""
-        if self.asked or (self.ready and self.code in _KILLED):
+        if self.asked or (self.ready and self.killed):
             return False
         return self.age < YOUNG or not self.ready
 
     @property
     def failed_start(self) -> bool:
         """It ended by itself before it was ready."""
-        return not self.ready and self.code not in (*_ASKED, *_KILLED)
+        return not (self.ready or self.asked or self.killed)
 
 
 @dataclass

@@ -174,8 +174,10 @@ class CoprBackend(Supervisor):
         self._keeper.start(self.signals.until_stop)
         shed_garbage()
         self.once(time.monotonic())
-        if "web" in self.helpers.running:
-            self.helpers.await_first("web", self.signals.until_stop)
+        if self.opts.embedded:
+            while not (self.helpers.first_start("web") or self.signals.until_stop(0.01)):
+                if self.helpers.due("web"):
+                    self.init_sub_process()
 
     def once(self, now: float) -> None:
         """One turn: revive what died, start what is missing. `now` is the monotonic clock."""

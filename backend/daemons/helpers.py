@@ -49,13 +49,7 @@ class Helpers:
             death = death_of(self._family, process)
             if process.retiring:
                 continue
-            backoff = self._backoffs[name]
-            backoff.note([death], time.monotonic())
-            text = f"helper process {name} ended ({process.how})"
-            if backoff.hopeless:
-                reason = backoff.words or process.how
-                raise CoprBackendError(f"{name} cannot start, given up: {reason}")
-            self._say(f"{text}, starting it again", "warning", kind="helper.revived")
+            self._mourn(name, process, death)
 
     def replace(self, names: Iterable[str]) -> None:
         """End them; the next turn starts them with what is new."""
@@ -65,19 +59,33 @@ class Helpers:
                 process.retiring = True
                 process.terminate()
 
-    def await_first(self, name: str, wait: Callable[[float], bool]) -> None:
-        """Wait until it is ready for the first time; `wait(seconds)` says True to give up.
+    def first_start(self, name: str) -> bool:
+        """True once it is ready for the first time; to be asked again and again, and started
+        whenever it is due: one that somebody killed is not given up.
 
-        Raises CoprBackendError with its reason when it ends instead.
+        Raises CoprBackendError with its reason when it fails by itself, or takes too long.
         """
-        process = self.running[name]
-        deadline = time.monotonic() + FIRST_START
-        while self._family.board.state(process.cell) is State.STARTING:
-            late = time.monotonic() > deadline
-            if late or not process.is_alive():
-                process.kill()
-                words = death_of(self._family, self.running.pop(name)).words
-                reason = words or ("it did not get ready" if late else process.how)
-                raise CoprBackendError(f"the embedded frontend did not start: {reason}")
-            if wait(0.01):
-                return
+        process = self.running.get(name)
+        if process is None:
+            return False
+        if self._family.board.state(process.cell) is not State.STARTING:
+            return True
+        late = time.monotonic() - process.born > FIRST_START
+        if process.is_alive() and not late:
+            return False
+        process.kill()
+        death = death_of(self._family, self.running.pop(name))
+        if late or not death.killed:
+            reason = death.words or ("it did not get ready" if late else process.how)
+            raise CoprBackendError(f"the embedded frontend did not start: {reason}")
+        self._mourn(name, process, death)
+        return False
+
+    def _mourn(self, name: str, process: Process, death: Death) -> None:
+        backoff = self._backoffs[name]
+        backoff.note([death], time.monotonic())
+        if backoff.hopeless:
+            reason = backoff.words or process.how
+            raise CoprBackendError(f"{name} cannot start, given up: {reason}")
+        text = f"helper process {name} ended ({process.how}), starting it again"
+        self._say(text, "warning", kind="helper.revived")

@@ -227,6 +227,24 @@ def test_term_while_starting_ends_it_cleanly() -> None:
         assert list((top / "run").iterdir()) == []
 
 
+def test_a_frontend_killed_while_it_starts_is_started_again() -> None:
+    with short_directory() as top:
+        farm = Farm(top)
+        command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf)]
+        with (top / "stderr").open("ab") as err:
+            farm.process = subprocess.Popen(command, stderr=err)
+        try:
+            wait_until(lambda: farm.titled("web"), 20, "the frontend's process")
+            for pid in farm.titled("web"):
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: "ready, serving" in farm.stderr, 20, "the daemon")
+            assert "web ended (signal SIGKILL), starting it again" in farm.stderr
+            assert farm.http.request("GET", farm.url).status == 200
+            assert farm.stop() == 0
+        finally:
+            farm.close()
+
+
 def test_the_watchdog_is_fed_and_status_told() -> None:
     with short_directory() as top, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(top / "notify"))
