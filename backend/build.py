@@ -6,7 +6,6 @@ unfinished, so that it is tried again.
 
 import contextlib
 import os
-import select
 import shutil
 import tempfile
 import time
@@ -14,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import redis
 
 from backend import disk, layout, logtail, obtain, rpmtask, triage
 from backend.admission import admit
@@ -28,10 +25,10 @@ from backend.exceptions import (
     Canceled,
     FrontendRefused,
     InfrastructureError,
-    Stopped,
 )
 from backend.frontend import Frontend
 from backend.job import RpmTask, SourceTask, Task
+from backend.monitor import FETCH, HANG, BuildMonitor
 from backend.queues import Claim, Queues
 from backend.repository import Manners
 from backend.results import ResultDir, results_json_rpm, results_json_source
@@ -39,16 +36,12 @@ from backend.resume import resume, source_report, summary
 
 #: What a worker finally tells the frontend; None: nothing (canceled, or not wanted any more).
 Report = dict[str, Any] | None
-#: A signal tells a worker to look whether it must stop; should it get lost, it looks after so
-#: many seconds by itself.
-ASK_EVERY = 2.0
-#: How long a build that is ready waits for a Redis that is away, in seconds.
-FENCE = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """What one worker builds with. `slot` numbers the workers of this machine from 0."""
+    """What one worker builds with. `slot` numbers the workers of this machine from 0; `beat`
+    promises the master a sign of life within so many seconds."""
 
     config: Config
     frontend: Frontend
@@ -57,60 +50,7 @@ class Workshop:
     slot: int
     wakeup_fd: int
     say: Callable[..., None]
-
-
-class BuildMonitor:
-    """Live log and interruption of one running build."""
-
-    def __init__(self, shop: Workshop, claim: Claim, results: ResultDir) -> None:
-        self._shop, self._claim, self._results = shop, claim, results
-        self._asked = time.monotonic()
-
-    def output(self, data: bytes) -> None:
-        """Append to builder-live.log."""
-        self._results.output(data)
-
-    def wakeup_fd(self) -> int:
-        """Readable after a signal."""
-        return self._shop.wakeup_fd
-
-    def check(self) -> None:
-        """Raises Canceled or Stopped; asks Redis only after a signal, or after a while."""
-        arrived = time.monotonic() > self._asked + ASK_EVERY
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._shop.wakeup_fd, 4096):
-                arrived = True
-        if arrived:
-            with contextlib.suppress(redis.RedisError):  # no reason to lose what is built so far
-                self._look()
-
-    def fence(self) -> None:
-        """The same, without fail: to be called right before whatever others will see.
-
-        Waits for a Redis that is away; raises InfrastructureError when that takes too long.
-        """
-        deadline = time.monotonic() + FENCE
-        while True:
-            try:
-                return self._look()
-            except redis.RedisError as error:
-                if time.monotonic() > deadline:
-                    raise InfrastructureError(f"Redis is away: {error}") from error
-                select.select([self._shop.wakeup_fd], [], [], 0.5)
-
-    def settled(self) -> None:
-        """The frontend and the servers with the sources have all been of use."""
-        if self._claim.attempt > 1:  # a first start has no trouble behind it
-            with contextlib.suppress(redis.RedisError):  # nor may an old one make a new one
-                self._shop.queues.settled(self._claim.task_id)
-
-    def _look(self) -> None:
-        self._asked = time.monotonic()
-        current, canceled = self._shop.queues.standing(self._claim)
-        if canceled:
-            raise Canceled("canceled on request")
-        if not current:
-            raise Stopped("a newer start of the task has taken over")
+    beat: Callable[[float], None]
 
 
 def run(shop: Workshop, claim: Claim) -> Report:
@@ -176,7 +116,14 @@ def _build(
     results.write_info(task.build_id, "local")
     where = f"{task.owner}/{task.dirname}"
     shop.say(f"build {task.task_id}: running ({where})", kind="task.running")
-    monitor = BuildMonitor(shop, claim, results)
+    monitor = BuildMonitor(
+        shop.queues,
+        claim,
+        results,
+        wakeup_fd=shop.wakeup_fd,
+        beat=shop.beat,
+        deadline=time.monotonic() + shop.config.builder_timeout,
+    )
     with _workdir(shop, task) as workdir:
         if isinstance(task, SourceTask):
             extra = _source(shop, task, results, monitor, workdir)
@@ -228,7 +175,8 @@ def _source(
     shop: Workshop, task: SourceTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
     try:
-        srpm, info = obtain.source(_bench(shop, monitor, workdir), task)
+        with monitor.limit(time.monotonic() + shop.config.builder_timeout, FETCH):
+            srpm, info = obtain.source(_bench(shop, monitor, workdir), task)
     except BuildError as error:
         results.output(f"error: {error}\n".encode())
         raise
@@ -259,7 +207,8 @@ def _rpms(
     deadline = time.monotonic() + min(task.timeout, shop.config.builder_timeout)
     build_dir = workdir / "build"
     build_dir.mkdir(mode=0o700)
-    srpm = obtain.for_rpms(_bench(shop, monitor, workdir), task, deadline)
+    with monitor.limit(deadline, FETCH):
+        srpm = obtain.for_rpms(_bench(shop, monitor, workdir), task, deadline)
     monitor.settled()
     request = rpmtask.request(
         shop.config, task, srpm=srpm, workdir=build_dir, slot=shop.slot, deadline=deadline
@@ -267,7 +216,8 @@ def _rpms(
     for line in rpmtask.notes(shop.builder, task, request):
         results.log(f"note: {line}")
     try:
-        artifacts = shop.builder.build(request, monitor)
+        with monitor.limit(deadline, HANG):
+            artifacts = shop.builder.build(request, monitor)
     except BuildError:
         if task.git_repo:
             _leave_sources(shop, srpm, results, workdir)

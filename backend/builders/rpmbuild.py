@@ -73,6 +73,7 @@ class RpmbuildBuilder:
             results = collect.open_directory(area.path / "results")
             try:
                 self._run(area, request, monitor)
+                monitor.check()
                 try:
                     return self._collect(area, source, results)
                 except BuildError as error:  # our verdict: rpmbuild itself was content

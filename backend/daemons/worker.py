@@ -29,6 +29,7 @@ from backend.exceptions import (
     ToolError,
 )
 from backend.frontend import Frontend
+from backend.monitor import STEP
 from backend.process import ProcessId
 from backend.queues import Claim, Queues
 from backend.redis_server import BLOCK_SECONDS, connect
@@ -37,9 +38,6 @@ from backend.redis_server import BLOCK_SECONDS, connect
 PAUSE = 1.0
 #: The longest pause between two tries of a build that the farm cannot do, in seconds.
 LONGEST_PAUSE = 30.0
-#: What a build may take beyond its own limit (fetching, publishing) before its worker counts
-#: as hung, in seconds.
-GRACE = 600.0
 #: The same for the moments of an idle worker.
 IDLE_GRACE = 30.0
 
@@ -70,7 +68,7 @@ class Worker:
         self._client_id = 0
         self._connect = partial(connect, config, timeout=1.0)
         self._retirement = Retirement(self._unblock)
-        self._busy_promise = config.builder_timeout + GRACE
+        self._busy_promise = config.builder_timeout + STEP
         self._max_attempts = config.max_attempts
         self._trouble_timeout = config.trouble_timeout
         self._shop = build.Workshop(
@@ -81,6 +79,7 @@ class Worker:
             slot=slot,
             wakeup_fd=child.wakeup_pipe(signal.SIGUSR1),
             say=self._events.emit,
+            beat=partial(beat, busy=True),
         )
 
     def run(self) -> None:

@@ -192,6 +192,39 @@ def test_what_can_never_start_ends_the_daemon_with_the_reason(tmp_path: Path) ->
     assert "the flux is gone" in result.stderr.splitlines()[-1]
 
 
+HANGS_ONCE = """
+import ctypes
+import backend.build
+from pathlib import Path
+from backend.builders.rpmbuild import RpmbuildBuilder
+backend.build.HANG = 1.0
+class HangsOnce(RpmbuildBuilder):
+    def build(self, request, monitor):
+        been = Path("{been}")
+        if not been.exists():
+            been.touch()
+            ctypes.PyDLL(None).sleep(600)  # holds the interpreter's lock: no signal is handled
+        return super().build(request, monitor)
+"""
+
+
+def test_a_build_that_hangs_past_its_own_limit_is_killed_and_built_again(tmp_path: Path) -> None:
+    been = tmp_path / "been"
+    (tmp_path / "hangs_once.py").write_text(HANGS_ONCE.format(been=been))
+    with short_directory() as top, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
+        farm = Farm(top, builder__type="hangs_once:HangsOnce", builder__timeout="3")
+        try:
+            farm.start()
+            farm.create()
+            build = farm.submit(make_srpm(tmp_path, "hanging"))
+            wait_until(been.exists, 20, "the hang")
+            assert farm.wait(build, seconds=30) == "succeeded"
+            assert "hangs and was killed" in farm.stderr
+        finally:
+            farm.close()
+
+
 @contextlib.contextmanager
 def short_directory() -> Iterator[Path]:
     import tempfile
