@@ -95,7 +95,8 @@ class Farm:
             command = [sys.executable, "-m", "backend.cli", "-c", str(self.conf)]
             with (self.top / "stderr").open("ab") as err:
                 self.process = subprocess.Popen(command, env=env, stderr=err, stdout=err)
-            assert b"READY=1" in sock.recv(4096), self.stderr
+            message = sock.recv(4096)
+            assert b"READY=1" in message, (message, self.stderr)
         return self
 
     @property
