@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import redis
-
 from backend import disk, layout, logtail, obtain, rpmtask, triage
 from backend.admission import admit
 from backend.builders import Artifact, Builder, Package
