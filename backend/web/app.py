@@ -27,6 +27,7 @@ from backend.web import (
     api_submit,
     backend_actions,
     backend_api,
+    batches,
     browser,
     errors,
     live,
@@ -112,7 +113,15 @@ def create_app(
     """
     engine = make_engine(database_url(config))
 
-    ctx = Context.of(config, password, chroots, engine, _harmless(wake), explain=explain, look=look)
+    ctx = Context.of(
+        config,
+        password,
+        chroots,
+        engine,
+        _harmless(wake),
+        explain=batches.explaining(explain, engine),
+        look=look,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
