@@ -33,6 +33,7 @@ TEST = [
     "hypothesis>=6.100",
     "import-linter>=2.1",
     "mypy>=1.11",
+    "playwright>=1.48",
     "pytest>=8.2",
     "pytest-randomly>=3.15",
     "pytest-timeout>=2.3",

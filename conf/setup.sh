@@ -124,6 +124,7 @@ need wget wget wget "copr-cli download-build"
 if [ "$purpose" = test ]; then
     need dnf dnf dnf "tests install from the published repository"
     need git git git "tests of the working tree"
+    need chromium chromium chromium "tests of the pages"
 fi
 find_python >/dev/null || need python3-with-venv python3-venv python3 "virtual environments"
 

@@ -22,6 +22,7 @@ TOOLS = {
     "createrepo": ("createrepo_c",),
     "dnf": ("dnf",),
     "coprcli": ("wget",),
+    "chromium": ("chromium",),
 }
 
 
