@@ -95,6 +95,13 @@ class PidFile:
         self._fd = -1
 
     def _lock(self) -> int:
+        fd = self._lock_one()
+        while not _is(fd, self.path):  # its holder has removed it meanwhile: it is nobody's file
+            os.close(fd)
+            fd = self._lock_one()
+        return fd
+
+    def _lock_one(self) -> int:
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -158,7 +165,13 @@ class PidFile:
 
     def check(self) -> None:
         """Raises what `acquire` would raise, and changes nothing."""
-        os.close(self._lock())
+        fd = self._lock()
+        try:
+            if not os.fstat(fd).st_size:  # as we have just made it
+                with contextlib.suppress(PermissionError):
+                    self.path.unlink(missing_ok=True)
+        finally:
+            os.close(fd)
 
     def acquire(self, uid: int | None = None, gid: int | None = None) -> Self:
         """Take the file and write our pid; raises AlreadyRunning naming the other daemon.
@@ -197,6 +210,14 @@ class PidFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _is(fd: int, path: Path) -> bool:
+    """The open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _busy(fd: int, kind: int) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from backend import locks
 from backend.constants import Exit
 from backend.exceptions import AlreadyRunning, CoprBackendError
 from backend.locks import PidFile, exclusive
@@ -265,3 +266,27 @@ def test_a_lock_in_a_directory_that_went_away_does_not_touch_its_successor(tmp_p
             pass
         (place / "lock").write_text("of another")
     assert (place / "lock").read_text() == "of another"
+
+
+def test_a_file_that_is_removed_while_it_is_opened_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.pid"
+    ending = PidFile(path).acquire()
+    lock = locks._busy
+
+    def busy(fd: int, kind: int) -> bool:
+        ending.release()  # between the other's open and its lock
+        return lock(fd, kind)
+
+    monkeypatch.setattr(locks, "_busy", busy)
+    second = PidFile(path).acquire()
+    assert path.read_text() == f"{os.getpid()}\n"
+    with pytest.raises(AlreadyRunning):
+        PidFile(path).acquire()
+    second.release()
+
+
+def test_a_check_leaves_no_file(tmp_path: Path) -> None:
+    PidFile(tmp_path / "a.pid").check()
+    assert list(tmp_path.iterdir()) == []
