@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from backend.job import RpmTask, SourceTask
 _CHUNK = 1 << 16
 #: Longest time that one transfer may take, in seconds.
 LONGEST = 3600.0
+#: Somebody may want to cancel meanwhile; in seconds.
+CHECK_EVERY = 0.5
 _SUFFIXES = (".src.rpm", ".nosrc.rpm")
 
 
@@ -56,51 +59,78 @@ def download(
 ) -> None:
     """Fetch `url` into the file `target`, at most `limit` bytes.
 
-    `check` is called between the pieces, and may end the transfer by raising.
+    `check` is called every `CHECK_EVERY` seconds, also while the server is silent, and may end
+    the transfer by raising.
 
     Raises BuildError when the server refuses it (4xx) or it is too large, FrontendError when
     nobody answers or the transfer breaks off: that is worth another try.
     """
-    http = urllib3.PoolManager(
-        retries=urllib3.Retry(
-            total=5, connect=2, read=2, redirect=5, backoff_factor=0.5, raise_on_redirect=False
-        ),
-        timeout=urllib3.Timeout(connect=min(timeout, 20.0), read=timeout),
-    )
+    # Name servers and silent peers hold a thread up for minutes; ours stays free.
+    transfer = _Transfer(url, target, limit, timeout)
+    transfer.start()
     try:
-        with (
-            http.request("GET", url, preload_content=False, decode_content=False) as reply,
-            target.open("wb") as file,
-        ):
-            if reply.status != 200:
-                _refuse(url, reply)
-            _copy(url, reply, file, limit, check)
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        # urllib3 wraps the reason twice; people need only the innermost words.
-        reason = str(getattr(error, "reason", None) or error).rsplit(": ", 1)[-1]
-        raise FrontendError(f"cannot fetch {url}: {reason}") from error
+        while transfer.is_alive():
+            transfer.join(CHECK_EVERY)
+            check()
     finally:
-        http.clear()
+        transfer.given_up = True
+    if transfer.error is not None:
+        raise transfer.error
 
 
-def _copy(
-    url: str,
-    reply: urllib3.BaseHTTPResponse,
-    file: IO[bytes],
-    limit: int,
-    check: Callable[[], None],
-) -> None:
-    deadline = time.monotonic() + LONGEST
-    size = 0
-    # read1 returns what has come, so that a slow server cannot hold off the check.
-    while chunk := reply.read1(_CHUNK):
-        check()
-        size += len(chunk)
-        if size > limit:
-            raise BuildError(f"{url} is larger than {limit} bytes ([builder] max_download)")
-        if time.monotonic() > deadline:
-            raise BuildError(f"{url} was not complete after {LONGEST:g} s: use a faster server")
-        file.write(chunk)
+class _Transfer(threading.Thread):
+    """One download. Once `given_up`, it ends at its next sign of life, or with the process."""
+
+    def __init__(self, url: str, target: Path, limit: int, timeout: float) -> None:
+        super().__init__(name="download", daemon=True)
+        self._url, self._target, self._limit, self._timeout = url, target, limit, timeout
+        self.given_up = False
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Fetch; what goes wrong is kept in `error`."""
+        try:
+            self._fetch()
+        except Exception as error:  # noqa: BLE001  (raised again by who waits for us)
+            self.error = error
+
+    def _fetch(self) -> None:
+        http = urllib3.PoolManager(
+            retries=urllib3.Retry(
+                total=5, connect=2, read=2, redirect=5, backoff_factor=0.5, raise_on_redirect=False
+            ),
+            timeout=urllib3.Timeout(connect=min(self._timeout, 20.0), read=self._timeout),
+        )
+        try:
+            with http.request(
+                "GET", self._url, preload_content=False, decode_content=False
+            ) as reply:
+                if self.given_up:  # the directory may be another's by now
+                    return
+                if reply.status != 200:
+                    _refuse(self._url, reply)
+                with self._target.open("wb") as file:
+                    self._copy(reply, file)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            # urllib3 wraps the reason twice; people need only the innermost words.
+            reason = str(getattr(error, "reason", None) or error).rsplit(": ", 1)[-1]
+            raise FrontendError(f"cannot fetch {self._url}: {reason}") from error
+        finally:
+            http.clear()
+
+    def _copy(self, reply: urllib3.BaseHTTPResponse, file: IO[bytes]) -> None:
+        deadline = time.monotonic() + LONGEST
+        url, size = self._url, 0
+        # read1 returns what has come, so that a slow server is given up soon.
+        while (chunk := reply.read1(_CHUNK)) and not self.given_up:
+            size += len(chunk)
+            if size > self._limit:
+                raise BuildError(
+                    f"{url} is larger than {self._limit} bytes ([builder] max_download)"
+                )
+            if time.monotonic() > deadline:
+                raise BuildError(f"{url} was not complete after {LONGEST:g} s: use a faster server")
+            file.write(chunk)
 
 
 def _refuse(url: str, reply: urllib3.BaseHTTPResponse) -> None:

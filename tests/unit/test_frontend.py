@@ -3,7 +3,9 @@
 import contextlib
 import json
 import select
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +18,7 @@ from backend.exceptions import BuildError, Canceled, FrontendBroken, FrontendErr
 from backend.frontend import Frontend
 from backend.job import SourceTask
 from backend.sources import download, fetch, file_name, source_url, stored_upload
+from tests.conftest import wait_until
 
 
 class Server(ThreadingHTTPServer):
@@ -187,6 +190,23 @@ def test_download_can_be_canceled(server: Server, tmp_path: Path) -> None:
 
     with pytest.raises(Canceled):
         download(f"http://127.0.0.1:{server.server_port}/a", tmp_path / "a", 10**7, check)
+
+
+def test_a_silent_download_can_be_canceled(tmp_path: Path) -> None:
+    def check() -> None:
+        raise Canceled("enough")
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
+        begun = time.monotonic()
+        with pytest.raises(Canceled):
+            download(url, tmp_path / "a", 10, check, timeout=30)
+        assert time.monotonic() - begun < 3
+        peer, _ = silent.accept()
+        with peer:  # what came too late is not written
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+            wait_until(lambda: not [t for t in threading.enumerate() if t.name == "download"], 5)
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(("status", "error"), [(404, BuildError), (503, FrontendError)])
