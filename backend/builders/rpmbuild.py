@@ -21,7 +21,7 @@ from backend.builders import (
     tidy,
 )
 from backend.builders.sandbox import HOME, KILLED, Area, Sandbox
-from backend.builders.stream import Log, decisive_line, follow
+from backend.builders.stream import Log, decisive_line, follow, killed_inside
 from backend.chroot import Chroot
 from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError, Killed, ToolError
@@ -130,7 +130,7 @@ class RpmbuildBuilder:
             raise InfrastructureError(
                 f"the sandbox did not start: {decisive_line(bytes(log.tail))}"
             )
-        if code in KILLED:
+        if code in KILLED or (code and killed_inside(bytes(log.tail))):
             raise Killed(_reason(bytes(log.tail), 128 + signal.SIGKILL))
         if code:
             raise BuildError(_reason(bytes(log.tail), code))

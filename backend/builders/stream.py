@@ -1,6 +1,7 @@
 """Watches one running build: its output, its limits, and its owner's wish to end it."""
 
 import os
+import re
 import select
 import time
 from dataclasses import dataclass, field
@@ -15,6 +16,11 @@ from backend.process import Child
 CHECK_EVERY = 2.0
 DRAIN = 5.0
 _KEEP = 65536
+_VERDICT = re.compile(r"error: Bad exit status from ")
+#: What shells, xargs, make and gcc say of a child that got SIGKILL; make adds a line or two.
+_KILLED = re.compile(
+    r"(^|: *\d* *|\] *|\d +)Killed($|  )|terminated by signal 9$|Killed signal terminated program"
+)
 
 
 class Limits(Protocol):
@@ -142,6 +148,15 @@ def _drain(pipe: int, log: Log) -> None:
         if not data:
             return
         log.write(data)
+
+
+def killed_inside(tail: bytes) -> bool:
+    """The last that a failed build's log says before rpmbuild's verdict is that one of its
+    processes was killed (SIGKILL): by somebody outside, or because the machine lacked memory."""
+    lines = tail.decode("utf-8", "replace").splitlines()
+    verdicts = [number for number, line in enumerate(lines) if _VERDICT.match(line)]
+    before = lines[max(0, verdicts[-1] - 3) : verdicts[-1]] if verdicts else []
+    return any(_KILLED.search(line) for line in before)
 
 
 def decisive_line(tail: bytes) -> str:
