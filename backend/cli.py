@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     _running(command("run", _run, "run the backend (the default)").add_argument, again=True)
     _looking(command)
     _controlling(command)
+    _storing(command)
     command("example-config", _example, "print every option with its default")
     quick = command("quickstart", _quickstart, "a complete farm in one directory, with a build")
     quick.add_argument("--state", type=Path, default=Path("var"), help="directory for everything")
@@ -131,6 +132,25 @@ def _controlling(command: Callable[..., argparse.ArgumentParser]) -> None:
     command("reload", _reload, "make the daemon read its configuration again",
             "A bad one is refused." + codes)  # fmt: skip
     command("reopen-logs", _reopen, "make the daemon open its log files again (logrotate)", codes)
+
+
+def _storing(command: Callable[..., argparse.ArgumentParser]) -> None:
+    user = command(
+        "user", _user, "users of the embedded frontend, and their tokens",
+        "`add` and `token` print a configuration for copr-cli, once; the old token dies.",
+    )  # fmt: skip
+    user.add_argument("what", choices=("add", "list", "token", "remove"))
+    user.add_argument("name", nargs="?", metavar="NAME")
+    user.add_argument("--days", type=int, help="how long the token is good for; 0: for ever")
+    user.add_argument("--keep-projects", action="store_true", help="remove an owner of projects")
+    backup = command("backup", _backup, "write the frontend's database and uploads to a file")
+    restore = command(
+        "restore", _restore, "put a backup in place of an empty database",
+        "The daemon must be stopped. SQLite or PostgreSQL, whichever it was made from.",
+    )  # fmt: skip
+    for sub in (backup, restore):
+        sub.add_argument("file", type=Path, metavar="FILE")
+    restore.add_argument("--force", action="store_true", help="give up what is in the database")
 
 
 # --- from arguments to calls; what is heavy is imported only by who needs it ------------------
@@ -220,6 +240,25 @@ def _reopen(args: argparse.Namespace) -> int:
     from backend.commands import control  # noqa: PLC0415
 
     return control.reopen(_config(args), _pidfile(args))
+
+
+def _user(args: argparse.Namespace) -> int:
+    from backend.commands import store  # noqa: PLC0415
+
+    keep = args.keep_projects
+    return store.user(_config(args), args.what, args.name, days=args.days, keep_projects=keep)
+
+
+def _backup(args: argparse.Namespace) -> int:
+    from backend.commands import store  # noqa: PLC0415
+
+    return store.make_backup(_config(args), args.file)
+
+
+def _restore(args: argparse.Namespace) -> int:
+    from backend.commands import store  # noqa: PLC0415
+
+    return store.restore(_config(args), _pidfile(args), args.file, force=args.force)
 
 
 def _quickstart(args: argparse.Namespace) -> int:

@@ -11,7 +11,8 @@ from backend.web.models import Base, User
 HEAD = "0003"
 #: What a database has that was made before there were steps.
 _FIRST = "0001"
-_TABLE = "schema_version"
+#: Where alembic keeps the step.
+TABLE = "schema_version"
 _HERE = Path(__file__).parent / "migrations"
 
 
@@ -35,19 +36,19 @@ def prepare(engine: Engine) -> None:
 
 def version(connection: Connection) -> str:
     """The step that the database is at; empty if it has none."""
-    if not inspect(connection).has_table(_TABLE):
+    if not inspect(connection).has_table(TABLE):
         return ""
-    return str(connection.execute(text(f"SELECT version_num FROM {_TABLE}")).scalar() or "")  # noqa: S608
+    return str(connection.execute(text(f"SELECT version_num FROM {TABLE}")).scalar() or "")  # noqa: S608
 
 
 def _mark(connection: Connection, step: str) -> None:
     connection.execute(
         text(
-            f"CREATE TABLE {_TABLE} (version_num VARCHAR(32) NOT NULL,"
-            f" CONSTRAINT {_TABLE}_pkc PRIMARY KEY (version_num))"
+            f"CREATE TABLE {TABLE} (version_num VARCHAR(32) NOT NULL,"
+            f" CONSTRAINT {TABLE}_pkc PRIMARY KEY (version_num))"
         )
     )
-    connection.execute(text(f"INSERT INTO {_TABLE} VALUES (:step)"), {"step": step})  # noqa: S608
+    connection.execute(text(f"INSERT INTO {TABLE} VALUES (:step)"), {"step": step})  # noqa: S608
 
 
 def upgrade(connection: Connection, step: str) -> None:

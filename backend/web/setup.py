@@ -3,21 +3,15 @@
 import configparser
 import io
 import os
-import re
-import secrets
 from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from backend.config import Config
 from backend.exceptions import CoprBackendError
-from backend.web import housekeeping, schema
-from backend.web.models import User
-from backend.web.store import database_url, hash_token, make_engine
-
-_USER = re.compile(r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_-])*")
+from backend.web import accounts, housekeeping, schema
+from backend.web.store import database_url, make_engine
 
 
 def first_start(config: Config) -> None:
@@ -26,11 +20,8 @@ def first_start(config: Config) -> None:
     Without the copr-cli configuration the admin user gets a new token: the old one is known
     only as a hash. Raises CoprBackendError with fact and remedy.
     """
-    if not _USER.fullmatch(config.web_admin_user):
-        raise CoprBackendError(
-            f"web.admin_user is {config.web_admin_user!r}: use letters, digits, dots, dashes and"
-            " underscores, and begin with a letter or digit"
-        )
+    if not accounts.is_name(config.web_admin_user):
+        raise CoprBackendError(f"web.admin_user is {config.web_admin_user!r}: {accounts.RULE}")
     for key, directory in (("destdir", config.destdir), ("statedir", config.statedir)):
         _need_writable(key, directory)
     engine = make_engine(database_url(config))
@@ -65,30 +56,34 @@ def _need_writable(key: str, directory: Path) -> None:
 
 
 def _admin(session: Session, config: Config) -> None:
-    user = session.scalar(select(User).where(User.name == config.web_admin_user))
+    user = accounts.find(session, config.web_admin_user)
     if user is not None and config.web_cli_config.exists():
         return
-    login, token = secrets.token_urlsafe(24), secrets.token_urlsafe(32)
     if user is None:
-        user = User(name=config.web_admin_user, login=login, token_hash=hash_token(token))
-        session.add(user)
-    user.login, user.token_hash = login, hash_token(token)
+        token = accounts.add(session, config.web_admin_user, 0)
+    else:
+        token = accounts.renew(user, 0)
     session.flush()
-    _write_cli_config(config, login, token)
+    _write_cli_config(config, cli_config(config, token))
 
 
-def _write_cli_config(config: Config, login: str, token: str) -> None:
+def cli_config(config: Config, token: accounts.Token) -> str:
+    """What copr-cli needs to know to act as a user of this frontend."""
     parser = configparser.ConfigParser(interpolation=None)
     parser["copr-cli"] = {
-        "username": config.web_admin_user,
-        "login": login,
-        "token": token,
+        "username": token.name,
+        "login": token.login,
+        "token": token.token,
         "copr_url": config.public_url,
     }
     if config.public_url.startswith("http://"):
         parser["copr-cli"]["encrypted"] = "false"
     text = io.StringIO()
     parser.write(text)
+    return text.getvalue().rstrip() + f"\n# expiration date: {token.expiration}\n"
+
+
+def _write_cli_config(config: Config, text: str) -> None:
     target = config.web_cli_config
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
@@ -96,7 +91,7 @@ def _write_cli_config(config: Config, login: str, token: str) -> None:
         temporary.unlink(missing_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
-            file.write(text.getvalue())
+            file.write(text)
             file.flush()
             os.fsync(fd)
         temporary.replace(target)
