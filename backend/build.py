@@ -23,6 +23,7 @@ from backend.constants import Status
 from backend.exceptions import (
     BuildError,
     Canceled,
+    CoprBackendError,
     FrontendRefused,
     InfrastructureError,
 )
@@ -158,11 +159,13 @@ def _clean(shop: Workshop, path: Path) -> None:
 
 
 def sweep(shop: Workshop) -> None:
-    """Remove what killed workers of this slot left behind."""
+    """Remove what killed workers of this slot left behind; what cannot be is only in the way."""
     top = shop.config.statedir / "work" / str(shop.slot)
-    if top.is_dir():
-        for left in top.iterdir():
+    for left in top.iterdir() if top.is_dir() else ():
+        try:
             _clean(shop, left)
+        except (CoprBackendError, OSError) as error:
+            shop.say(f"{left} could not be removed: {error}", "error")
 
 
 def _bench(shop: Workshop, monitor: BuildMonitor, workdir: Path) -> obtain.Bench:

@@ -1,13 +1,14 @@
 """Finds the builder that `[builder] type` names: one of the registry, or anybody's class."""
 
+import contextlib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from backend.builders import Builder, registry
 from backend.config import Config
-from backend.exceptions import ConfigError
+from backend.exceptions import ConfigError, CoprBackendError, ToolError
 
 _METHODS = ("preflight", "chroots", "inspect", "build", "cleanup")
 
@@ -23,7 +24,8 @@ def find_class(name: str) -> Callable[[Config], Builder]:
     module_name, _, class_name = where.partition(":")
     problem = f"[builder] type = {name}"
     try:
-        module = importlib.import_module(module_name)
+        with _understood(f"{problem}: importing {module_name}"):
+            module = importlib.import_module(module_name)
     except (ImportError, SyntaxError) as error:
         raise ConfigError(
             f"{problem}: cannot import {module_name}: {error}:"
@@ -43,4 +45,25 @@ def find_class(name: str) -> Callable[[Config], Builder]:
 
 def load_builder(config: Config) -> Builder:
     """An instance of the builder that the configuration names; raises as `find_class`."""
-    return find_class(config.builder_type)(config)
+    found = find_class(config.builder_type)
+    with _understood(f"[builder] type = {config.builder_type}: making it"):
+        return found(config)
+
+
+def try_out(config: Config, builder: Builder) -> None:
+    """Its `preflight`; whatever goes wrong there is a CoprBackendError."""
+    with _understood(f"[builder] type = {config.builder_type}: its preflight"):
+        builder.preflight()
+
+
+@contextlib.contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Somebody else's class raises anything, and must not take the daemon along."""
+    try:
+        yield
+    except (CoprBackendError, ImportError, SyntaxError):
+        raise
+    except Exception as error:  # the boundary to code that is not ours
+        raise ToolError(
+            f"{what} failed: {type(error).__name__}: {error}: correct that class"
+        ) from error

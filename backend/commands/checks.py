@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from backend.builders.plugin import load_builder
+from backend.builders.plugin import load_builder, try_out
 from backend.commands import facts
 from backend.commands.master import Master
 from backend.commands.text import size
@@ -161,7 +161,7 @@ def builder(config: Config) -> Finding:
     name = f"builder {config.builder_type}"
     try:
         made = load_builder(config)
-        made.preflight()
+        try_out(config, made)
         chroots = ", ".join(map(str, made.chroots()))
     except ConfigError as error:
         return Finding(CONFIGURATION, "fault", str(error))

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from backend.builders.plugin import load_builder
+from backend.builders.plugin import load_builder, try_out
 from backend.config import Config
 from backend.daemons import child, drain, orphans, tidy, web
 from backend.daemons.family import shed_garbage
@@ -57,7 +57,7 @@ class CoprBackend(Supervisor):
         builder, password = self._builder, self._password
         if any(name.startswith("builder_") for name in change.changed):
             builder = load_builder(change.config)
-            builder.preflight()
+            try_out(change.config, builder)
         if "frontend_auth" in change.changed:
             password = frontend_password(change.config)
         check_directories(change.config)
@@ -157,7 +157,7 @@ class CoprBackend(Supervisor):
                 identity.assume()
                 check_directories(self.opts)
             check_tools(self.opts)
-            self._builder.preflight()
+            try_out(self.opts, self._builder)
         except BaseException:
             if self._listener is not None:
                 self._listener.close()

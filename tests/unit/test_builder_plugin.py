@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from backend import cli
-from backend.builders.plugin import find_class, load_builder
+from backend.builders.plugin import find_class, load_builder, try_out
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.config import Config, load
-from backend.exceptions import ConfigError
+from backend.daemons.tidy import sweep_workdirs
+from backend.exceptions import ConfigError, ToolError
 
 PLUGIN = """\
 from backend.chroot import Chroot
@@ -20,6 +21,12 @@ class Good:
     def inspect(self, srpm, workdir, slot): ...
     def build(self, request, monitor): ...
     def cleanup(self, workdir, slot): ...
+class NoLicence(Good):
+    def __init__(self, config): raise RuntimeError("no licence")
+class NoTools(Good):
+    def preflight(self): raise ValueError("no tools")
+class Untidy(Good):
+    def cleanup(self, workdir, slot): raise ValueError("no broom")
 class Half:
     def preflight(self): pass
     def build(self, request, monitor): ...
@@ -98,3 +105,20 @@ def test_check_names_the_class_and_what_it_builds(
     bad = config(tmp_path, f"{package}.builder:Half").path
     assert cli.main(["check", "-c", str(bad)]) == 2
     assert "it is no builder, it lacks" in capsys.readouterr().err
+
+
+def test_what_a_foreign_class_raises_is_one_clear_line(tmp_path: Path, package: str) -> None:
+    with pytest.raises(ToolError, match="NoLicence: making it failed: RuntimeError: no licence"):
+        load_builder(config(tmp_path, f"{package}.builder:NoLicence"))
+    options = config(tmp_path, f"{package}.builder:NoTools")
+    with pytest.raises(ToolError, match="NoTools: its preflight failed: ValueError: no tools"):
+        try_out(options, load_builder(options))
+
+
+def test_a_foreign_cleanup_does_not_keep_the_master_from_its_end(
+    tmp_path: Path, package: str
+) -> None:
+    options = config(tmp_path, f"{package}.builder:Untidy\n[backend]\nstatedir = {tmp_path}")
+    (tmp_path / "work" / "0" / "left").mkdir(parents=True)
+    (trouble,) = sweep_workdirs(options, load_builder(options))
+    assert trouble.endswith("could not be removed: no broom")
