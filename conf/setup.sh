@@ -58,7 +58,7 @@ as_root() {
     fi
 }
 
-# Debian starts a new service at once; we start our own private redis-server instead. A policy
+# Debian starts a new service at once; we start our own private servers instead. A policy
 # of the machine's owner is left alone.
 policy=/usr/sbin/policy-rc.d
 policy_made=
@@ -66,7 +66,7 @@ forbid_service_start() {
     [ -e $policy ] && return 0
     policy_made=1
     # shellcheck disable=SC2016  # the policy's own $1
-    printf '#!/bin/sh\ncase "$1" in redis-server) exit 101 ;; esac\nexit 0\n' |
+    printf '#!/bin/sh\ncase "$1" in redis-server|postgresql) exit 101 ;; esac\nexit 0\n' |
         as_root sh -c "cat >$policy && chmod 755 $policy"
 }
 allow_service_start() {
@@ -89,12 +89,14 @@ install_packages() {
             fail "apt-get install failed: see above"
         allow_service_start
         trap - EXIT INT TERM
-        case " $missing " in
-            *" redis-server "*)
-                if command -v systemctl >/dev/null 2>&1; then
-                    as_root systemctl disable --quiet redis-server >/dev/null 2>&1 || true
-                fi ;;
-        esac
+        for service in redis-server postgresql; do
+            case " $missing " in
+                *" $service "*)
+                    if command -v systemctl >/dev/null 2>&1; then
+                        as_root systemctl disable --quiet $service >/dev/null 2>&1 || true
+                    fi ;;
+            esac
+        done
     else
         as_root dnf install -y -q --setopt=install_weak_deps=False $missing ||
             fail "dnf install failed: see above"
@@ -125,6 +127,8 @@ if [ "$purpose" = test ]; then
     need dnf dnf dnf "tests install from the published repository"
     need git git git "tests of the working tree"
     need chromium chromium chromium "tests of the pages"
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ||
+        need initdb postgresql postgresql-server "tests of the frontend on PostgreSQL"
 fi
 find_python >/dev/null || need python3-with-venv python3-venv python3 "virtual environments"
 

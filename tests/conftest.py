@@ -5,6 +5,7 @@ import select
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,11 +24,13 @@ TOOLS = {
     "dnf": ("dnf",),
     "coprcli": ("wget",),
     "chromium": ("chromium",),
+    "postgresql": ("initdb",),
 }
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    path += "".join(f":{place}" for place in Path("/usr/lib/postgresql").glob("*/bin"))
     for marker in item.iter_markers():
         for program in TOOLS.get(marker.name, ()):
             if shutil.which(program, path=path):

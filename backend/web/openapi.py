@@ -46,13 +46,14 @@ _CREATE_URL = {
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:
-    ours = [route for route in app.routes if getattr(route, "path", "").startswith("/api_3/")]
     found = get_openapi(
         title="Copr API v3 of copr-backend",
         version=__version__,
         description="The API that copr-cli speaks. Reading is anonymous.",
-        routes=ours,
+        routes=app.routes,
     )
+    paths = found["paths"].items()
+    found["paths"] = {path: what for path, what in paths if path.startswith("/api_3/")}
     found["paths"]["/api_3/build/create/url"] = _CREATE_URL
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = _ERROR
