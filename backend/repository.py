@@ -7,6 +7,7 @@ until the next publish, for readers that are in the middle of it.
 
 import contextlib
 import gzip
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
@@ -24,6 +25,7 @@ LOCK = ".repo.lock"
 _PRIVATE = ".publish-"
 _REPODATA = "repodata"
 _REPOMD = "repomd.xml"
+_HREF = re.compile(rb'<location [^>]*href="([^"/]+)/')
 _LOCATION = "{http://linux.duke.edu/metadata/repo}location"
 #: Understood by 0.17.3 and by 1.x, whose defaults (zstd, sqlite) differ.
 _OPTIONS = ("--no-database", "--general-compress-type=gz", "--error-exit-val")
@@ -36,8 +38,13 @@ class _Wanted:
     """What to leave out, where the metadata lives, and the base URL of its packages."""
 
     without: frozenset[str]
+    choose: "Choose | None"
     place: Path
     baseurl: str
+
+
+#: Gets the result directories that the metadata lists now, returns those that it may list.
+Choose = Callable[[frozenset[str]], Collection[str]]
 
 
 def _nothing() -> None:
@@ -69,6 +76,7 @@ def publish(
     *,
     mark: Callable[[], None] = _nothing,
     without: Collection[str] = (),
+    choose: Choose | None = None,
     devel_url: str = "",
     manners: Manners = Manners(),
 ) -> None:
@@ -78,13 +86,15 @@ def publish(
     successful. `without` names result directories to be left out, because they are about to
     go: they lose their mark of success. With `devel_url`, the URL of `repo`, only the metadata
     in `devel/` changes; its packages stay where they are (`xml:base`). A `comps.xml` in `repo`
-    becomes the group file.
+    becomes the group file. `choose` narrows the successful builds down to some of them, which
+    keep their mark either way.
 
     Raises InfrastructureError; what was published before is then still in place. An RPM that
     createrepo_c cannot read is left out, and said so.
     """
     wanted = _Wanted(
         without=frozenset(without),
+        choose=choose,
         place=repo / DEVEL if devel_url else repo,
         baseurl=devel_url,
     )
@@ -132,22 +142,40 @@ def retract(repo: Path, name: str, devel_url: str = "", manners: Manners = Manne
         mark = repo / name / SUCCESS
         marked = mark.exists()
         mark.unlink(missing_ok=True)
-        listed = marked or _listed(repo / DEVEL if devel_url else repo, name)
+        known = marked or name in listed(repo / DEVEL if devel_url else repo)
     except OSError as error:
         raise InfrastructureError(f"cannot publish {repo}: {error}") from error
-    if listed:
+    if known:
         publish(repo, devel_url=devel_url, manners=manners)
 
 
-def _listed(repo: Path, name: str) -> bool:
-    """True when the published metadata names an RPM in the directory `name`."""
-    live = repo / _REPODATA
-    wanted = f'href="{name}/'.encode()
-    for file in _referenced(live / _REPOMD):
-        if "primary.xml" in file:
-            with contextlib.suppress(FileNotFoundError), gzip.open(live / file) as packed:
-                return wanted in packed.read()
-    return False
+def withdraw(
+    repo: Path, names: Collection[str], *, devel_url: str = "", manners: Manners = Manners()
+) -> None:
+    """Make sure that no metadata of `repo` lists RPMs in the directories `names`, nor will.
+
+    Of a project that publishes by hand (`devel_url`, as in `publish`) the other packages in the
+    main metadata stay the same. Raises InfrastructureError; then it is to be tried again.
+    """
+    gone = frozenset(names)
+    publish(repo, without=gone, devel_url=devel_url, manners=manners)
+    if devel_url and gone & listed(repo):
+        publish(repo, choose=lambda now: now - gone, manners=manners)
+
+
+def listed(place: Path) -> frozenset[str]:
+    """The result directories whose RPMs the metadata in `place` lists."""
+    live = place / _REPODATA
+    for _ in range(100):
+        primary = [name for name in _referenced(live / _REPOMD) if "primary.xml" in name]
+        if not primary:
+            return frozenset()
+        try:
+            with gzip.open(live / primary[0]) as packed:
+                return frozenset(name.decode() for name in _HREF.findall(packed.read()))
+        except FileNotFoundError:  # two publishers were faster
+            continue
+    raise InfrastructureError(f"{place}: its metadata changes all the time, or is incomplete")
 
 
 def _sweep(repo: Path) -> None:
@@ -176,6 +204,9 @@ def _packages(repo: Path, without: Collection[str]) -> Iterator[str]:
 def _generate(repo: Path, wanted: _Wanted, private: Path, manners: Manners) -> Path:
     """Run createrepo_c into a private directory; returns the new `repodata`."""
     packages = list(_packages(repo, wanted.without))
+    if wanted.choose:
+        chosen = frozenset(wanted.choose(listed(wanted.place)))
+        packages = [name for name in packages if name.partition("/")[0] in chosen]
     pkglist = private / "pkglist"
     pkglist.write_text("".join(f"{name}\n" for name in packages))
     root = repo

@@ -10,7 +10,7 @@ from backend.actions.yard import Yard, remove
 from backend.constants import SRPM_CHROOT
 from backend.exceptions import ActionError
 from backend.job import component
-from backend.repository import publish
+from backend.repository import withdraw
 
 
 def project(action: Action, yard: Yard) -> None:
@@ -51,7 +51,7 @@ def _builds(action: Action, yard: Yard, dirname: str, chroots: Mapping[str, Sequ
         if not repo.is_dir():
             continue
         if name != SRPM_CHROOT:
-            publish(repo, without=results, devel_url=yard.devel_url(devel, owner, dirname, name))
+            withdraw(repo, results, devel_url=yard.devel_url(devel, owner, dirname, name))
         for path in paths:
             remove(path)
 

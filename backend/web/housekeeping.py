@@ -13,7 +13,7 @@ from backend.config import Config
 from backend.constants import Source
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
-from backend.repository import Manners, publish
+from backend.repository import Manners, withdraw
 from backend.web import settings
 from backend.web.models import Build, Project
 from backend.web.states import upload_is_done
@@ -100,7 +100,7 @@ def _withdraw(repo: Path, devel_url: str, directories: list[Path]) -> None:
     manners = Manners(who="the frontend, deleting builds", say=_log.warning)
     try:
         names = [path.name for path in directories]
-        publish(repo, without=names, devel_url=devel_url, manners=manners)
+        withdraw(repo, names, devel_url=devel_url, manners=manners)
     except InfrastructureError as error:
         _log.error("the results of deleted builds stay for now: %s", error)
         return

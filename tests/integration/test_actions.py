@@ -175,11 +175,12 @@ def test_builds_of_several_directories_are_deleted(
     assert names(repo) == names(side) == ["repodata"]
 
 
-def test_deleting_in_devel_mode_leaves_the_released_metadata(yard: Yard, repo: Path) -> None:
+def test_deleting_in_devel_mode_leaves_no_metadata_that_lists_it(yard: Yard, repo: Path) -> None:
     data = {**BASE, "devel": True, "project_dirname": "p",
             "chroot_builddirs": {FEDORA: ["00000001-hello"]}}  # fmt: skip
     do(yard, 0, "build", data)
-    assert HELLO in listed(repo)
+    assert HELLO not in listed(repo)  # nor do readers of the released packages meet a 404
+    assert any(path.startswith("00000002-world/") for path in listed(repo))
     assert HELLO not in listed(repo / "devel")
     assert not (repo / "00000001-hello").exists()
 

@@ -13,7 +13,7 @@ import pytest
 from backend import repository
 from backend.exceptions import InfrastructureError, Stopped
 from backend.locks import exclusive
-from backend.repository import Manners, publish, retract
+from backend.repository import Manners, publish, retract, withdraw
 from tests.integration.repositories import add, build_packages, hidden, listed, primary, references
 
 pytestmark = [pytest.mark.createrepo, pytest.mark.rpmbuild]
@@ -273,3 +273,33 @@ def test_retracting_is_finished_by_the_next_try(
     assert listed(tmp_path) == set()
     monkeypatch.setattr(repository, "publish", lambda *_, **__: pytest.fail("nothing to do"))
     retract(tmp_path, gone.name)
+
+
+def test_a_chosen_set_is_published_and_the_others_keep_their_mark(
+    tmp_path: Path, packages: dict[str, list[Path]]
+) -> None:
+    first = add(tmp_path, "00000001-hello", packages["hello"])
+    second = add(tmp_path, "00000002-world", packages["world"])
+    publish(tmp_path, choose=lambda now: now | {first.name})
+    assert repository.listed(tmp_path) == {first.name}
+    publish(tmp_path, choose=lambda now: now | {second.name})
+    assert repository.listed(tmp_path) == {first.name, second.name}
+    publish(tmp_path, choose=lambda now: now - {first.name})
+    assert repository.listed(tmp_path) == {second.name}
+    assert (first / "success").exists()
+    assert repository.listed(tmp_path / "devel") == frozenset()
+
+
+def test_a_withdrawn_build_leaves_both_kinds_of_metadata_and_nothing_else_moves(
+    tmp_path: Path, packages: dict[str, list[Path]]
+) -> None:
+    url = "http://127.0.0.1/r"
+    gone = add(tmp_path, "00000001-hello", packages["hello"])
+    add(tmp_path, "00000002-world", packages["world"])
+    publish(tmp_path)
+    add(tmp_path, "00000003-hello", packages["hello again"])
+    publish(tmp_path, devel_url=url)
+    withdraw(tmp_path, [gone.name], devel_url=url)
+    assert repository.listed(tmp_path) == {"00000002-world"}
+    assert len(listed(tmp_path / "devel")) == 4
+    assert not [path for path in listed(tmp_path / "devel") if path.startswith(gone.name)]
