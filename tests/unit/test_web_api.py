@@ -268,12 +268,12 @@ def test_a_succeeded_build_is_unlisted_before_its_files_go(
         (repo / f"{build:08d}-hello").mkdir(parents=True)
         (repo / f"{build:08d}-hello/success").touch()
 
-    def publish(where: Path, without: list[str], **_: object) -> None:
+    def withdraw(where: Path, without: list[str], **_: object) -> None:
         seen.append((where, [(where / name).exists() for name in without]))
         if broken:
             raise InfrastructureError("no space")
 
-    monkeypatch.setattr(housekeeping, "publish", publish)
+    monkeypatch.setattr(housekeeping, "withdraw", withdraw)
     assert lab.api("DELETE", "/build/delete/list", {"builds": [1, 2]}).status_code == 200
     assert seen == [(repo, [True, True])], "one publish for both, while the files are there"
     assert [path.is_dir() for path in (repo / "00000001-hello", repo / "00000002-hello")] == [
