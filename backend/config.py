@@ -81,6 +81,14 @@ class Config:
     builder_max_log: int
     builder_max_download: int
     builder_network: bool
+    hosts_identity: Path
+    hosts_known_hosts: Path
+    hosts_ssh_config: Path
+    hosts_connect_timeout: int
+    hosts_timeout: int
+    hosts_python: str
+    hosts_directory: str
+    hosts_max_results: int
     web_host: str
     web_port: int
     web_public_url: str

@@ -95,3 +95,8 @@ class InfrastructureError(CoprBackendError):
 class Killed(InfrastructureError):
     """A program of the build was killed from outside (memory, a person) or ran into a limit of
     ours: tried again, but only `max_attempts` times, since it may be the package's doing."""
+
+
+class HostError(InfrastructureError):
+    """A build host cannot be reached, went away, or cannot do its work: the build moves to
+    another host."""

@@ -38,7 +38,7 @@ class Option:
         return f"{self.section}_{self.name}"
 
 
-B, R, W, H = "backend", "builder", "web", "webhook"
+B, R, W, H, P = "backend", "builder", "web", "webhook", "hosts"
 
 OPTIONS: Final[tuple[Option, ...]] = (
     Option(
@@ -331,6 +331,61 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "bool",
         "yes",
         "Builds whose project asks for it (enable_net) may use this machine's network",
+    ),
+    Option(
+        P,
+        "identity",
+        "path",
+        "",
+        "Private key for hosts that are reached over SSH; empty: the usual ones of the user",
+    ),
+    Option(
+        P,
+        "known_hosts",
+        "path",
+        "",
+        "Keys of these hosts, as ssh-keyscan prints them; empty: the user's and the system's",
+    ),
+    Option(
+        P,
+        "ssh_config",
+        "path",
+        "",
+        "Further settings of ssh, e.g. ProxyJump; empty: none, also not the user's own",
+    ),
+    Option(
+        P,
+        "connect_timeout",
+        "seconds",
+        "10",
+        "Longest time until a connection to a host is made, in seconds",
+        minimum=1,
+        maximum=600,
+    ),
+    Option(
+        P,
+        "timeout",
+        "seconds",
+        "60",
+        "A host that is not heard of for so many seconds during a build is given up",
+        minimum=3,
+        maximum=3600,
+    ),
+    Option(P, "python", "str", "python3", "Python on these hosts, 3.11 or newer: name or path"),
+    Option(
+        P,
+        "directory",
+        "str",
+        "",
+        "Directory on these hosts for builds; empty: ~/.cache/copr-backend of the user there",
+    ),
+    Option(
+        P,
+        "max_results",
+        "bytes",
+        "16G",
+        "Most bytes of results that are fetched for one build",
+        minimum=1024**2,
     ),
     Option(W, "host", "str", "127.0.0.1", "Address that the embedded frontend listens on"),
     Option(
