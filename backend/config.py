@@ -89,6 +89,7 @@ class Config:
     hosts_python: str
     hosts_directory: str
     hosts_max_results: int
+    repository_keep_states: int
     web_host: str
     web_port: int
     web_public_url: str

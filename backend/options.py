@@ -39,6 +39,7 @@ class Option:
 
 
 B, R, W, H, P = "backend", "builder", "web", "webhook", "hosts"
+RP = "repository"
 
 OPTIONS: Final[tuple[Option, ...]] = (
     Option(
@@ -386,6 +387,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "16G",
         "Most bytes of results that are fetched for one build",
         minimum=1024**2,
+    ),
+    Option(
+        RP,
+        "keep_states",
+        "int",
+        "3",
+        "States of a repository that one can go back to, the present one included",
+        minimum=1,
+        maximum=100,
     ),
     Option(W, "host", "str", "127.0.0.1", "Address that the embedded frontend listens on"),
     Option(

@@ -10,11 +10,13 @@ import gzip
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from xml.etree import ElementTree
 
+from backend.config import Config
 from backend.disk import FILE_MODE, make_directory, sync
 from backend.exceptions import InfrastructureError, ToolError
 from backend.layout import COMPS, DEVEL, SUCCESS
@@ -25,6 +27,7 @@ LOCK = ".repo.lock"
 _PRIVATE = ".publish-"
 _REPODATA = "repodata"
 _REPOMD = "repomd.xml"
+_ASC = "repomd.xml.asc"
 _HREF = re.compile(rb'<location [^>]*href="([^"/]+)/')
 _LOCATION = "{http://linux.duke.edu/metadata/repo}location"
 #: Understood by 0.17.3 and by 1.x, whose defaults (zstd, sqlite) differ.
@@ -71,6 +74,32 @@ class Manners:
     timeout: float = 600
 
 
+class Signer(Protocol):
+    """Signs what one project publishes; each call is safe to repeat."""
+
+    def sign_rpms(self, paths: Sequence[Path]) -> int:
+        """Sign the packages that are not signed yet, in place; how many those were."""
+
+    def sign_metadata(self, repomd: Path) -> bytes:
+        """The detached signature, in ASCII armour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How one project's repositories are published: what the configuration says of them.
+
+    `keep` states can be gone back to; `signer` is None while signing is off.
+    """
+
+    keep: int = 3
+    signer: Signer | None = None
+
+
+def policy(config: Config, repo: Path) -> Policy:  # noqa: ARG001 - keys are by project
+    """The policy for a chroot's directory, `<destdir>/<owner>/<dirname>/<chroot>`."""
+    return Policy(keep=config.repository_keep_states)
+
+
 def publish(
     repo: Path,
     *,
@@ -79,6 +108,7 @@ def publish(
     choose: Choose | None = None,
     devel_url: str = "",
     manners: Manners = Manners(),
+    policy: Policy = Policy(),
 ) -> None:
     """Make the metadata of `repo` list the RPMs of its successful builds, and no others.
 
@@ -103,7 +133,7 @@ def publish(
         for name in wanted.without:
             (repo / name / SUCCESS).unlink(missing_ok=True)
         mark()
-        _renew(repo, wanted, manners)
+        _renew(repo, wanted, manners, policy)
 
 
 @contextlib.contextmanager
@@ -124,15 +154,26 @@ def _alone(repo: Path, wanted: _Wanted, manners: Manners) -> Iterator[None]:
         raise InfrastructureError(f"cannot publish {repo}: {error}") from error
 
 
-def _renew(repo: Path, wanted: _Wanted, manners: Manners) -> None:
+def _renew(repo: Path, wanted: _Wanted, manners: Manners, policy: Policy) -> None:
     private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=repo))
     try:
-        _go_live(_generate(repo, wanted, private, manners), wanted.place / _REPODATA)
+        if policy.signer:
+            policy.signer.sign_rpms([repo / name for name in _packages(repo, wanted.without)])
+        new = _generate(repo, wanted, private, manners)
+        if policy.signer:
+            (new / _ASC).write_bytes(policy.signer.sign_metadata(new / _REPOMD))
+        _go_live(new, wanted.place / _REPODATA)
     finally:
         shutil.rmtree(private, ignore_errors=True)
 
 
-def retract(repo: Path, name: str, devel_url: str = "", manners: Manners = Manners()) -> None:
+def retract(
+    repo: Path,
+    name: str,
+    devel_url: str = "",
+    manners: Manners = Manners(),
+    policy: Policy = Policy(),
+) -> None:
     """Make sure that the build directory `name` of `repo` is not published, nor will be.
 
     With `devel_url`, as in `publish`, that is about the metadata in `devel/`. Raises
@@ -146,11 +187,16 @@ def retract(repo: Path, name: str, devel_url: str = "", manners: Manners = Manne
     except OSError as error:
         raise InfrastructureError(f"cannot publish {repo}: {error}") from error
     if known:
-        publish(repo, devel_url=devel_url, manners=manners)
+        publish(repo, devel_url=devel_url, manners=manners, policy=policy)
 
 
 def withdraw(
-    repo: Path, names: Collection[str], *, devel_url: str = "", manners: Manners = Manners()
+    repo: Path,
+    names: Collection[str],
+    *,
+    devel_url: str = "",
+    manners: Manners = Manners(),
+    policy: Policy = Policy(),
 ) -> None:
     """Make sure that no metadata of `repo` lists RPMs in the directories `names`, nor will.
 
@@ -158,9 +204,9 @@ def withdraw(
     main metadata stay the same. Raises InfrastructureError; then it is to be tried again.
     """
     gone = frozenset(names)
-    publish(repo, without=gone, devel_url=devel_url, manners=manners)
+    publish(repo, without=gone, devel_url=devel_url, manners=manners, policy=policy)
     if devel_url and gone & listed(repo):
-        publish(repo, choose=lambda now: now - gone, manners=manners)
+        publish(repo, choose=lambda now: now - gone, manners=manners, policy=policy)
 
 
 def listed(place: Path) -> frozenset[str]:
@@ -265,6 +311,10 @@ def _go_live(new: Path, live: Path) -> None:
         (new / name).replace(live / name)
     _settle(new / _REPOMD)
     sync(live)
+    if (new / _ASC).exists():
+        _settle(new / _ASC)
+        (new / _ASC).replace(live / _ASC)
+        after = after | {_ASC}
     (new / _REPOMD).replace(live / _REPOMD)
     sync(live)
     for entry in live.iterdir():

@@ -89,13 +89,15 @@ def publish(
 ) -> None:
     """Into the main metadata, or of a project in devel mode into `devel/`."""
     repo, url = layout.repo_path(config.destdir, task), _devel_url(config, task)
-    repository.publish(repo, mark=mark, devel_url=url, manners=manners)
+    policy = repository.policy(config, repo)
+    repository.publish(repo, mark=mark, devel_url=url, manners=manners, policy=policy)
 
 
 def retract(config: Config, task: RpmTask, manners: Manners = _PLAIN) -> None:
     """Take what an earlier attempt published back out of the same metadata."""
     repo, url = layout.repo_path(config.destdir, task), _devel_url(config, task)
-    repository.retract(repo, task.result_dir, url, manners)
+    policy = repository.policy(config, repo)
+    repository.retract(repo, task.result_dir, url, manners, policy)
 
 
 def _devel_url(config: Config, task: RpmTask) -> str:
@@ -115,4 +117,4 @@ def make_repositories(config: Config, task: RpmTask) -> None:
             continue
         path = layout.local_path(config.destdir, url.removeprefix(prefix))
         if not repository.is_published(path):
-            repository.publish(path)
+            repository.publish(path, policy=repository.policy(config, path))

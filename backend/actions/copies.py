@@ -47,7 +47,7 @@ def fork(action: Action, yard: Yard) -> None:
                 _copy(wanted, yard.result(repo, new), _forked)
                 copied = True
         if copied and chroot != SRPM_CHROOT:
-            publish(repo)
+            publish(repo, policy=yard.policy(repo))
 
 
 def _full_name(value: str | None, field: str) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def rawhide_to_release(action: Action, yard: Yard) -> None:
         source = yard.result(rawhide, name)
         if source.is_dir():
             _copy(source, yard.result(repo, name), finish, link=True)
-    publish(repo)
+    publish(repo, policy=yard.policy(repo))
 
 
 def _copy(

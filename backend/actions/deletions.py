@@ -51,7 +51,8 @@ def _builds(action: Action, yard: Yard, dirname: str, chroots: Mapping[str, Sequ
         if not repo.is_dir():
             continue
         if name != SRPM_CHROOT:
-            withdraw(repo, results, devel_url=yard.devel_url(devel, owner, dirname, name))
+            url = yard.devel_url(devel, owner, dirname, name)
+            withdraw(repo, results, devel_url=url, policy=yard.policy(repo))
         for path in paths:
             remove(path)
 

@@ -29,7 +29,11 @@ def createrepo(action: Action, yard: Yard) -> None:
         for chroot in chroots:
             repo = yard.path(owner, dirname, chroot)
             try:
-                publish(repo, devel_url=yard.devel_url(devel, owner, dirname, chroot))
+                publish(
+                    repo,
+                    devel_url=yard.devel_url(devel, owner, dirname, chroot),
+                    policy=yard.policy(repo),
+                )
             except InfrastructureError as error:
                 trouble.append(str(error))
     if trouble:

@@ -10,19 +10,27 @@ from urllib.parse import quote
 
 from backend import layout
 from backend.exceptions import ActionError, InfrastructureError, ToolError
+from backend.repository import Policy
 
 #: Entries of a chroot's directory that are no results.
 _RESERVED = {"repodata", layout.DEVEL, "appdata", "cache", "tmp", layout.COMPS}
 
 
+def _plain(_repo: Path) -> Policy:
+    """As the defaults are."""
+    return Policy()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Yard:
-    """`frontend_url` is asked for files that actions name; `say` is told what was left out."""
+    """`frontend_url` is asked for files that actions name; `say` is told what was left out;
+    `policy` knows how a chroot's directory is published."""
 
     destdir: Path
     results_url: str
     frontend_url: str
     say: Callable[[str], None]
+    policy: Callable[[Path], Policy] = _plain
 
     def path(self, *parts: str) -> Path:
         """A path below the results. `parts` are checked names; a symlink that leads out of the

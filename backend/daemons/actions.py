@@ -35,6 +35,7 @@ from backend.exceptions import (
 )
 from backend.frontend import Frontend
 from backend.redis_server import connect
+from backend.repository import policy
 
 _fork = multiprocessing.get_context("fork")
 #: Exit codes of an action's process.
@@ -230,6 +231,7 @@ def _carry_out(
         results_url=config.results_url,
         frontend_url=config.frontend_url,
         say=events.emit,
+        policy=lambda repo: policy(config, repo),
     )
     try:
         if waiting.faults >= MAX_FAULTS:

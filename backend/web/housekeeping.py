@@ -13,7 +13,7 @@ from backend.config import Config
 from backend.constants import Source
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
-from backend.repository import Manners, withdraw
+from backend.repository import Manners, policy, withdraw
 from backend.web import settings
 from backend.web.models import Build, Project
 from backend.web.states import upload_is_done
@@ -93,14 +93,15 @@ def remove_builds(ctx: Context, builds: Sequence[Build]) -> None:
             else:
                 _remove(directory)
     for (repo, url), directories in listed.items():
-        _withdraw(repo, url, directories)
+        _withdraw(ctx.config, repo, url, directories)
 
 
-def _withdraw(repo: Path, devel_url: str, directories: list[Path]) -> None:
+def _withdraw(config: Config, repo: Path, devel_url: str, directories: list[Path]) -> None:
     manners = Manners(who="the frontend, deleting builds", say=_log.warning)
     try:
         names = [path.name for path in directories]
-        withdraw(repo, names, devel_url=devel_url, manners=manners)
+        rules = policy(config, repo)
+        withdraw(repo, names, devel_url=devel_url, manners=manners, policy=rules)
     except InfrastructureError as error:
         _log.error("the results of deleted builds stay for now: %s", error)
         return
