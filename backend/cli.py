@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _looking(command)
     _controlling(command)
     _storing(command)
+    _tidying(command)
     command("example-config", _example, "print every option with its default")
     quick = command("quickstart", _quickstart, "a complete farm in one directory, with a build")
     quick.add_argument("--state", type=Path, default=Path("var"), help="directory for everything")
@@ -151,6 +152,19 @@ def _storing(command: Callable[..., argparse.ArgumentParser]) -> None:
     for sub in (backup, restore):
         sub.add_argument("file", type=Path, metavar="FILE")
     restore.add_argument("--force", action="store_true", help="give up what is in the database")
+
+
+def _tidying(command: Callable[..., argparse.ArgumentParser]) -> None:
+    prune = command(
+        "prune", _prune, "show which results may go and why; --yes removes them",
+        "Superseded and failed builds, old logs, chroots at their end of life.\n\n"
+        "exit codes: 0 done, 1 something could not be removed",
+    )  # fmt: skip
+    prune.add_argument("--owner", default="", help="only the projects of this owner")
+    prune.add_argument("--project", default="", metavar="OWNER/NAME", help="only this project")
+    prune.add_argument("--all", action="store_true", help="everything (the default without --yes)")
+    prune.add_argument("--yes", action="store_true", help="remove it")
+    prune.add_argument("--json", action="store_true", help="for programs")
 
 
 # --- from arguments to calls; what is heavy is imported only by who needs it ------------------
@@ -259,6 +273,16 @@ def _restore(args: argparse.Namespace) -> int:
     from backend.commands import store  # noqa: PLC0415
 
     return store.restore(_config(args), _pidfile(args), args.file, force=args.force)
+
+
+def _prune(args: argparse.Namespace) -> int:
+    from backend.commands import prune  # noqa: PLC0415
+
+    if args.yes and not (args.all or args.owner or args.project):
+        raise ConfigError("prune --yes: say of what: --all, --owner NAME or --project OWNER/NAME")
+    return prune.run(
+        _config(args), owner=args.owner, project=args.project, yes=args.yes, as_json=args.json
+    )
 
 
 def _quickstart(args: argparse.Namespace) -> int:

@@ -5,8 +5,9 @@ import difflib
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,7 @@ DEFAULT_PATH = Path("/etc/copr/copr-be.conf")
 _GROUP_KEY = re.compile(r"group(\d+)_(\w+)")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_PERIODS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _TRUE, _FALSE = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
 
 
@@ -70,6 +72,7 @@ class Config:
     user: str
     group: str
     stall_alarm: int
+    prune_days: int
     builder_type: str
     builder_chroot: str
     builder_timeout: int
@@ -104,6 +107,12 @@ class Config:
     webhook_secret: str = field(repr=False)
     webhook_timeout: int
     webhook_give_up: int
+    prune_keep: int
+    prune_keep_project: Mapping[str, int]
+    prune_log_days: int
+    prune_eol: Mapping[str, date]
+    prune_eol_days: int
+    prune_every: int
 
     @property
     def embedded(self) -> bool:
@@ -254,25 +263,30 @@ def _convert(path: Path, option: Option, key: str, text: str) -> Any:
     where = f"{path}: [{option.section}] {key} = {shown}"
     if "\n" in text or "\0" in text:
         raise ConfigError(f"{where}: write it in one line")
-    if option.kind in ("int", "seconds", "bytes"):
+    if option.kind == "period":
+        text = _seconds(where, text)
+    if option.kind in ("int", "seconds", "bytes", "period"):
         if not text and not option.default:
             return os.cpu_count() or 1  # only max_workers has no fixed default
         return _number(option, where, text)
     if option.kind == "bool":
-        if text.lower() not in _TRUE | _FALSE:
-            raise ConfigError(f"{where}: write yes or no")
-        return text.lower() in _TRUE
+        return _truth(where, text)
     if option.kind == "path":
         return _path(option, where, text)
-    if option.kind in ("words", "limits"):
-        words = tuple(text.replace(",", " ").split())
-        return words if option.kind == "words" else _limits(where, words)
+    if option.kind in _LISTS:
+        return _LISTS[option.kind](where, tuple(text.replace(",", " ").split()))
     if option.kind == "class" and _CLASS.fullmatch(text):
         return text
     if option.choices and text not in option.choices:
         own = " or package.module:Class" if option.kind == "class" else ""
         raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}{own}")
     return text
+
+
+def _truth(where: str, text: str) -> bool:
+    if text.lower() not in _TRUE | _FALSE:
+        raise ConfigError(f"{where}: write yes or no")
+    return text.lower() in _TRUE
 
 
 def _path(option: Option, where: str, text: str) -> Path | str:
@@ -295,6 +309,38 @@ def _limits(where: str, words: tuple[str, ...]) -> Mapping[str, int]:
             raise ConfigError(f"{where}: {part!r} is no limit: write NAME=NUMBER,NAME=NUMBER")
         found[name] = int(number)
     return MappingProxyType(found)
+
+
+def _dates(where: str, words: tuple[str, ...]) -> Mapping[str, date]:
+    found = {}
+    for part in words:
+        name, _, day = part.partition("=")
+        try:
+            found[name] = date.fromisoformat(day)
+        except ValueError:
+            name = ""
+        if not name:
+            raise ConfigError(f"{where}: {part!r} is no end: write NAME=2024-11-26") from None
+    return MappingProxyType(found)
+
+
+def _words(_where: str, words: tuple[str, ...]) -> tuple[str, ...]:
+    return words
+
+
+#: What is written as words with spaces or commas between them.
+_LISTS: Mapping[str, Callable[[str, tuple[str, ...]], Any]] = {
+    "words": _words,
+    "limits": _limits,
+    "dates": _dates,
+}
+
+
+def _seconds(where: str, text: str) -> str:
+    match = re.fullmatch(r"(\d{1,9})\s*([smhd]?)", text)
+    if not match:
+        raise ConfigError(f"{where}: write seconds, or e.g. 30m, 12h, 1d")
+    return str(int(match.group(1)) * _PERIODS[match.group(2)])
 
 
 def _number(option: Option, where: str, text: str) -> int:

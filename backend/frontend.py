@@ -211,3 +211,19 @@ class Frontend:
         if message:
             record["message"] = message
         self._call("update/", {"actions": [record]})
+
+    def chroots_to_prune(self) -> Mapping[str, bool]:
+        """Chroots that have reached their end of life: whether their last pruning was done."""
+        answer = self._call("chroots-prunerepo-status/")
+        if not isinstance(answer, dict):
+            raise FrontendBroken("chroots-prunerepo-status/: the answer is no object")
+        states = {name: state for name, state in answer.items() if isinstance(state, dict)}
+        return {
+            name: bool(state.get("final_prunerepo_done"))
+            for name, state in states.items()
+            if not state.get("active", True)
+        }
+
+    def last_prune_done(self, chroots: Sequence[str]) -> None:
+        """Say that these chroots were pruned for the last time."""
+        self._call("final-prunerepo-done/", list(chroots))

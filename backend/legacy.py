@@ -16,7 +16,7 @@ _REDIS = ("redis_host", "redis_port", "redis_db", "redis_password")
 _RENAMED = {"worker_logdir": "log_dir", "num_workers": "max_workers"}
 _NO_VM = "builds run on this machine, group<N>_max_workers limits them"
 _SIGNING = "packages are not signed by this backend yet"
-_PRUNING = "results are not pruned by this backend yet"
+_PRUNING = "`copr_be.py prune` and [prune] every prune in one process"
 _HOST = "the rpmbuild builder uses what is installed on this host"
 _STATS = "`copr_be.py status` and the event stream tell what goes on"
 #: What takes the place of keys that have no counterpart, by section and pattern.
@@ -24,7 +24,7 @@ _GONE: Mapping[str, Mapping[str, str]] = {
     "backend": {
         r"do_sign|keygen_host|sign_domain|gently_gpg_sha256": _SIGNING,
         r"fedmsg_enabled": "webhook_url announces finished builds",
-        r"prune_days|prune_workers|prune_script": _PRUNING,
+        r"prune_workers|prune_script": _PRUNING,
         r"statsdir|stats_templates_dir": _STATS,
         r"log_format": "the format of the logs is fixed",
         r"error_logfile|sentry_dsn": "errors are in the log files and in `copr_be.py status`",

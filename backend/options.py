@@ -14,7 +14,8 @@ GIB: Final = 1024**3
 class Option:
     """One key of the INI file.
 
-    `kind` is one of str, secret, int, seconds, bool, path, bytes, words, class (one of
+    `kind` is one of str, secret, int, seconds, period (seconds, or a number with m, h or d),
+    bool, path, bytes, words, limits, dates, class (one of
     `choices`, or `package.module:Class`). An empty `default` of a path or a string means
     "derived", as `help` explains. `group` marks the keys
     `group<N>_<name>`, repeated for every builder group.
@@ -40,6 +41,8 @@ class Option:
 
 B, R, W, H, P = "backend", "builder", "web", "webhook", "hosts"
 RP = "repository"
+#: `[prune]`.
+T: Final = "prune"
 
 OPTIONS: Final[tuple[Option, ...]] = (
     Option(
@@ -259,6 +262,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "Alarm and repair when work waits beside idle workers for so long, in seconds; 0: never",
         minimum=0,
         maximum=86400,
+    ),
+    Option(
+        B,
+        "prune_days",
+        "int",
+        "14",
+        "Days that failed builds and source packages are kept by `copr_be.py prune`; 0: for ever",
+        minimum=0,
+        maximum=100_000,
     ),
     Option(
         R,
@@ -481,5 +493,56 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "259200",
         "A message that the receiver does not take is tried again for so long, in seconds",
         minimum=1,
+    ),
+    Option(
+        T,
+        "keep",
+        "int",
+        "3",
+        "Newest succeeded builds of each package and chroot that `copr_be.py prune` keeps; 0: all",
+        minimum=0,
+        maximum=100_000,
+    ),
+    Option(
+        T,
+        "keep_project",
+        "limits",
+        "",
+        "The same for single projects, e.g. jdoe/tools=10,jdoe/archive=0; before their own setting",
+    ),
+    Option(
+        T,
+        "log_days",
+        "int",
+        "0",
+        "Days that logs are kept, whether the packages still are or not; 0: as long as those",
+        minimum=0,
+        maximum=100_000,
+    ),
+    Option(
+        T,
+        "eol",
+        "dates",
+        "",
+        "End of life of releases or chroots, e.g. fedora-39=2024-11-26; only for the embedded"
+        " frontend, a Copr frontend knows its own",
+    ),
+    Option(
+        T,
+        "eol_days",
+        "int",
+        "180",
+        "Days after its end of life that a chroot's results are removed",
+        minimum=0,
+        maximum=100_000,
+    ),
+    Option(
+        T,
+        "every",
+        "period",
+        "0",
+        "Prune by itself so often, e.g. 1d or 12h; 0: only by `copr_be.py prune --yes`",
+        minimum=0,
+        maximum=3650 * 86400,
     ),
 )

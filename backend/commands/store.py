@@ -25,7 +25,7 @@ from backend.web.store import database_url, make_engine
 
 
 @contextlib.contextmanager
-def _engine(config: Config) -> Iterator[Engine]:
+def engine_of(config: Config) -> Iterator[Engine]:
     """The database, as the daemon's user; its errors leave as CoprBackendError."""
     if not config.embedded:
         raise CoprBackendError(
@@ -55,7 +55,7 @@ def user(
     """Add, list, remove users, or give one a new token; tokens are printed once."""
     if what != "list" and not name:
         raise CoprBackendError(f"user {what}: name the user")
-    with _engine(config) as engine:
+    with engine_of(config) as engine:
         schema.prepare(engine)
         with Session(engine.execution_options(copr_write=True)) as session, session.begin():
             if what == "list":
@@ -84,7 +84,7 @@ def make_backup(config: Config, path: Path) -> int:
         raise CoprBackendError(f"cannot write {path}: {error.strerror}") from error
     with os.fdopen(fd, "wb") as out:
         try:
-            with _engine(config) as engine:
+            with engine_of(config) as engine:
                 schema.prepare(engine)
                 count = backup.dump(engine, config.statedir, out)
             out.flush()
@@ -106,7 +106,7 @@ def restore(config: Config, pidfile: Path | None, path: Path, *, force: bool) ->
         archive = path.open("rb")
     except OSError as error:
         raise CoprBackendError(f"cannot read {path}: {error.strerror}") from error
-    with archive, _engine(config) as engine:
+    with archive, engine_of(config) as engine:
         count = backup.restore(engine, config.statedir, archive, force=force)
     print(f"{count} rows from {path}")
     return Exit.OK

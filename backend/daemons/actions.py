@@ -22,7 +22,7 @@ from backend.action_plan import MAX_FAULTS, Waiting, pause, plan
 from backend.actions import Yard, perform
 from backend.config import Config
 from backend.constants import ACTION_CHANNEL, ActionResult
-from backend.daemons import child
+from backend.daemons import child, pruner
 from backend.daemons.board import beat
 from backend.events import Events
 from backend.exceptions import (
@@ -85,6 +85,8 @@ class Actions:
         if now >= self._next_fetch:
             self._next_fetch = now + self.config.sleeptime
             self._fetch()
+            if pruner.due(self.config, time.time()):
+                self.known.setdefault(pruner.PRUNE, pruner.waiting())
         busy = {number: running.waiting for number, running in self.running.items()}
         for action in plan(self.known.values(), busy, self.config.actions_max_workers, now):
             self._start(action, now)
@@ -95,7 +97,7 @@ class Actions:
             for problem in problems:
                 self.say(f"pending-actions/: {problem}", "error")
             wanted = {action.id: action.priority for action in offered}
-            for number in self.known.keys() - wanted.keys() - self.running.keys():
+            for number in self.known.keys() - {*wanted, *self.running, pruner.PRUNE}:
                 del self.known[number]
             fresh = [number for number in sorted(wanted) if number not in self.known]
             for number in fresh[:READ_AT_ONCE]:
@@ -143,8 +145,9 @@ class Actions:
             action.faults += 1
             action.reason = words or f"its process ended with code {code}"
         action.not_before = now + pause(action.faults)
+        name = f"action {action.id}" if action.id else "prune"
         self.say(
-            f"action {action.id}: not done yet ({action.faults}): {words or action.reason};"
+            f"{name}: not done yet ({action.faults}): {words or action.reason};"
             f" again in {action.not_before - now:g} s",
             "warning",
         )
@@ -208,13 +211,16 @@ def main_of_action(
     config: Config, password: str, waiting: Waiting, reason: Connection, parent: int
 ) -> NoReturn:
     """Entry point of the process of one action."""
-    child.become(f"action {waiting.id}", parent)
+    child.become(f"action {waiting.id}" if waiting.id else "prune", parent)
     client = connect(config)
     events = Events(client, "actions")
     frontend = Frontend(config.frontend_url, password)
 
     def work() -> None:
-        code = _carry_out(config, frontend, waiting, events, reason)
+        if waiting.id == pruner.PRUNE:
+            code = pruner.carry_out(config, frontend, events, reason)
+        else:
+            code = _carry_out(config, frontend, waiting, events, reason)
         if code:
             os._exit(code)
 

@@ -63,7 +63,8 @@ def by_chroot(
     session: Session, project: Project, dirname: str, *, good: bool = False
 ) -> Sequence[Any]:
     """Rows (pkg_name, pkg_version, dirname, id, name, status, result_dir): the latest build of
-    each package in each chroot of a directory of the project; with `good`, that succeeded."""
+    each package in each chroot of a directory of the project; with `good`, that succeeded
+    and was not pruned."""
     fine = [int(Status.SUCCEEDED), int(Status.FORKED)]
     newest = (
         select(func.max(Build.id).label("id"), BuildChroot.name.label("chroot"))
@@ -71,7 +72,9 @@ def by_chroot(
         .where(
             Build.project_id == project.id, Build.dirname == dirname, Build.pkg_name.is_not(None)
         )
-        .where(BuildChroot.status.in_(fine) if good else true())
+        .where(
+            and_(BuildChroot.status.in_(fine), BuildChroot.pruned_on.is_(None)) if good else true()
+        )
         .group_by(Build.pkg_name, BuildChroot.name)
         .subquery()
     )

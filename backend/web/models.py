@@ -115,6 +115,8 @@ class Build(Base):
     ended_on: Mapped[int | None]
     failure: Mapped[str | None]
     batch_id: Mapped[int | None] = mapped_column(index=True)
+    #: When its source package was pruned, in seconds since 1970.
+    pruned_on: Mapped[int | None]
     #: `bootstrap` and its image, if they differ from the project's.
     options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     project: Mapped[Project] = relationship(lazy="joined", innerjoin=True)
@@ -140,6 +142,8 @@ class BuildChroot(Base):
     result_dir: Mapped[str | None]
     failure: Mapped[str | None]
     packages: Mapped[list[Any]] = mapped_column(default=list)
+    #: When its packages were pruned; without a `result_dir` the logs went too.
+    pruned_on: Mapped[int | None]
 
 
 class CancelRequest(Base):

@@ -62,6 +62,7 @@ def _task(ctx: Context, build: Build, chroot: BuildChroot | None, waiting: str) 
         "ended_on": row.ended_on if status not in states.ACTIVE else None,
         "failure": row.failure,
         "waiting": waiting,
+        "pruned_on": row.pruned_on,
         "files": base,
         "log": f"{base}{BUILDER_LOG}" if base and size is not None else None,
         "log_size": size,

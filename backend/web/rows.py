@@ -150,6 +150,6 @@ def add(connection: Connection, project: Project, values: dict[str, Any]) -> Bui
 
 def _new(rows: list[dict[str, Any]]) -> list[SimpleNamespace]:
     """What the models would hold of chroots that have just been stored."""
-    nothing = dict.fromkeys(("started_on", "ended_on", "result_dir", "failure"))
+    nothing = dict.fromkeys(("started_on", "ended_on", "result_dir", "failure", "pruned_on"))
     ordered = sorted(rows, key=lambda row: str(row["name"]))
     return [SimpleNamespace(**nothing, **row, packages=[]) for row in ordered]

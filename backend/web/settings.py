@@ -36,9 +36,14 @@ HIDDEN: dict[str, Any] = {
     "fedora_review": False,
     "runtime_dependencies": [],
     "delete_after_days": None,
+    "prune_keep": None,
 }
 _ALL = {**SHOWN, **HIDDEN}
-_NUMBERS = {"repo_priority": (1, 99), "delete_after_days": (-1, 10_000)}
+_NUMBERS = {
+    "repo_priority": (1, 99),
+    "delete_after_days": (-1, 10_000),
+    "prune_keep": (-1, 100_000),
+}
 _MOST_TEXT = 64 * 1024
 
 #: Lists of a chroot, given as text with spaces.

@@ -90,10 +90,10 @@ def test_todays_file_loads(tmp_path: Path) -> None:
     assert config.builds_max_workers_arch == {"x86_64": 10, "ppc64le": 12}
     assert config.actions_max_workers == 10
     assert (config.builder_timeout, config.sleeptime) == (3600, 30)
-    assert config.log_level == "info"
+    assert (config.log_level, config.prune_days) == ("info", 14)
     for key in (
         *("statsdir", "resalloc_connection", "fedmsg_enabled", "do_sign"),
-        *("keygen_host", "sign_domain", "prune_days", "prune_workers"),
+        *("keygen_host", "sign_domain", "prune_workers"),
         *("log_format", "redis_host", "log_level", "consecutive_failure_threshold"),
         *("builder_config",),
     ):
