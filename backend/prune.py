@@ -22,7 +22,7 @@ from backend.disk import write_file
 from backend.exceptions import CoprBackendError
 from backend.locks import exclusive
 from backend.pruning import ALL, LOGS, PACKAGES, Found, Known, Rules, Step
-from backend.repository import LOCK, Manners, withdraw
+from backend.repository import LOCK, Manners, policy, withdraw
 
 #: In a result directory that is going to be removed; holds how much of it.
 MARK = ".pruning"
@@ -170,7 +170,8 @@ class Pruner:
             where = f"{repo.parent.parent.name}/{repo.parent.name}/{repo.name}"
             url = f"{self.config.results_url}/{quote(where, safe='/@:+~^')}"
         manners = Manners(who=f"prune (pid {os.getpid()})", say=self.say)
-        withdraw(repo, names, devel_url=url, manners=manners)
+        rules = policy(self.config, repo)
+        withdraw(repo, names, devel_url=url, manners=manners, policy=rules)
 
     def _drop_chroot(self, piece: Work) -> None:
         repo = piece.repo
