@@ -51,6 +51,7 @@ class Workshop:
     slot: int
     wakeup_fd: int
     say: Callable[..., None]
+    event: Callable[..., str]
     beat: Callable[[float], None]
 
 
@@ -68,13 +69,12 @@ def run(shop: Workshop, claim: Claim) -> Report:
         shop.say(f"build {claim.task_id}: the frontend does not want it any more")
         return None
     task, base = admitted.task, admitted.base
-    if isinstance(task, RpmTask):  # that of a source task follows from its number
-        shop.queues.tell_place(task.task_id, task.result_dir)
+    _tell_start(shop, task)
     results = ResultDir(layout.result_path(shop.config.destdir, task))
     results.hold()
     try:
         if claim.attempt > 1 and (done := resume(shop.config, task, results)):
-            shop.say(f"build {task.task_id}: succeeded already", kind="task.succeeded")
+            shop.say(f"build {task.task_id}: was ready already")
             return {**base, "status": int(Status.SUCCEEDED), **_ended(), **done}
         if isinstance(task, RpmTask) and results.used:  # nothing that is listed may vanish
             rpmtask.retract(shop.config, task, Manners(who=_who(task), say=shop.say))
@@ -93,6 +93,15 @@ def run(shop: Workshop, claim: Claim) -> Report:
         return {**base, "status": int(Status.FAILED), "failure": str(error), **verdict, **_ended()}
     finally:
         results.close()
+
+
+def _tell_start(shop: Workshop, task: Task) -> None:
+    text = f"build {task.task_id}: running ({task.owner}/{task.dirname})"
+    if isinstance(task, RpmTask):
+        event = shop.event(text, kind="task.running")
+        shop.queues.tell_place(task.task_id, task.result_dir, event)
+    else:  # its place follows from its number
+        shop.say(text, kind="task.running")
 
 
 def _triage(task: Task, results: ResultDir, why: str) -> dict[str, Any]:
@@ -115,8 +124,6 @@ def _build(
     base: Mapping[str, Any],
 ) -> Report:
     results.write_info(task.build_id, "local")
-    where = f"{task.owner}/{task.dirname}"
-    shop.say(f"build {task.task_id}: running ({where})", kind="task.running")
     monitor = BuildMonitor(
         shop.queues,
         claim,
@@ -131,7 +138,6 @@ def _build(
         else:
             extra = _rpms(shop, task, results, monitor, workdir)
     results.log("succeeded")
-    shop.say(f"build {task.task_id}: succeeded", kind="task.succeeded")
     return {**base, "status": int(Status.SUCCEEDED), **_ended(), **extra}
 
 

@@ -59,7 +59,7 @@ def make_directory(path: Path, *, spread_out: bool = False) -> None:
         path.chmod(DIR_MODE)
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path | str, content: bytes) -> None:
     """Write a whole file, mode 644 whatever the umask; a third of the system calls of `open`."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(path, flags, FILE_MODE)

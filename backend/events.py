@@ -92,6 +92,23 @@ class Events:
 
         The task is read from a text that begins with `build <task id>: ` when it is not given.
         """
+        self._unsent.append(self.text(what, level, who, kind=kind, task=task, data=data))
+        try:
+            self._send()
+        except (redis.RedisError, OSError):
+            print(f"{who or self._who}: {what}", file=sys.stderr, flush=True)
+
+    def text(
+        self,
+        what: str,
+        level: str = "info",
+        who: str = "",
+        *,
+        kind: str = "",
+        task: str = "",
+        data: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The same as the stream has it, for who puts it there with something else."""
         match = _BUILD.match(f"build {task}: " if task else what)
         event: dict[str, Any] = {
             "when": time.time(),
@@ -103,11 +120,7 @@ class Events:
             "build": int(match.group(2)) if match else None,
             "data": dict(data or {}),
         }
-        self._unsent.append(json.dumps({key: value for key, value in event.items() if value}))
-        try:
-            self._send()
-        except (redis.RedisError, OSError):
-            print(f"{who or self._who}: {what}", file=sys.stderr, flush=True)
+        return json.dumps({key: value for key, value in event.items() if value})
 
     def _send(self) -> None:
         while self._unsent:

@@ -44,10 +44,11 @@ class Report:
         return str(self.build["task_id"])
 
 
-#: KEYS attempt, claim, worker, outbox, cancel set, task; ARGV attempt number, task id, report (or
-#: empty), wake channel, message, message of a start that is not the newest any more, "1" for a
-#: success. A start is fresh if it has the newest number and still holds its claim. Returns 1, 0 if
-#: it is not fresh, 2 (and changes nothing) for a success that is to be canceled.
+#: KEYS attempt, claim, worker, outbox, cancel set, task, events; ARGV attempt number, task id,
+#: report (or empty), wake channel, message, message of a start that is not the newest any more,
+#: "1" for a success, event (or empty), most events. A start is fresh if it has the newest number
+#: and still holds its claim. Returns 1, 0 if it is not fresh, 2 (and changes nothing) for a
+#: success that is to be canceled.
 _FINISH = """
 local fresh = redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1
 if fresh and ARGV[7] == '1' and redis.call('SISMEMBER', KEYS[5], ARGV[2]) == 1 then
@@ -64,6 +65,9 @@ if ARGV[3] ~= '' then
   redis.call('RPUSH', KEYS[4], ARGV[3])
 else
   redis.call('DEL', KEYS[1], KEYS[6])
+end
+if ARGV[8] ~= '' then
+  redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[9], '*', 'event', ARGV[8])
 end
 redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 1
@@ -84,7 +88,7 @@ class Queues:
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
-        self._finish = cast(Any, client.register_script(_FINISH))
+        self._finish = ""  # the digest by which the server knows that script
 
     # --- queues ---------------------------------------------------------------------------
 
@@ -269,9 +273,14 @@ class Queues:
         """The result directory that the task's last start told; empty if none did."""
         return str(self.client.hget(names.TASK_KEY.format(task=task_id), "result_dir") or "")
 
-    def tell_place(self, task_id: str, result_dir: str) -> None:
-        """Remember the result directory, which every later report must repeat."""
-        self.client.hset(names.TASK_KEY.format(task=task_id), "result_dir", result_dir)
+    def tell_place(self, task_id: str, result_dir: str, event: str = "") -> None:
+        """Remember the result directory, which every later report must repeat; `event` (see
+        `Events.text`) goes onto the stream in the same round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hset(names.TASK_KEY.format(task=task_id), "result_dir", result_dir)
+        if event:
+            pipe.xadd(names.EVENTS_KEY, {"event": event}, maxlen=names.EVENTS_MAXLEN)
+        pipe.execute()
 
     def current(self, claim: Claim) -> bool:
         """True unless a newer start of the same task has taken over, or the claim is gone."""
@@ -290,9 +299,10 @@ class Queues:
         """Whoever builds the task now is not to report it: it stops by itself."""
         self.client.incr(names.ATTEMPT_KEY.format(task=task_id))
 
-    def finish(self, claim: Claim, build: Mapping[str, Any] | None) -> bool:
-        """End a claim, in one atomic step and one round trip: `build` goes into the outbox;
-        with None there is nothing to report, and what is known of the task is forgotten.
+    def finish(self, claim: Claim, build: Mapping[str, Any] | None, event: str = "") -> bool:
+        """End a claim, in one atomic step and one round trip: `build` goes into the outbox and
+        `event` (see `Events.text`) onto the stream; with None for `build` there is nothing to
+        report, and what is known of the task is forgotten.
 
         False, and nothing reported, when the claim is not held any more or a newer start of
         the task has taken over: so it can be repeated when the answer got lost. Raises
@@ -305,16 +315,29 @@ class Queues:
             names.OUTBOX_KEY,
             names.CANCEL_KEY,
             names.TASK_KEY.format(task=claim.task_id),
+            names.EVENTS_KEY,
         )
         report = json.dumps(dict(build)) if build is not None else ""
         message = wake.encode("outbox" if report else "free", ended=claim.task_id)
         stale = wake.encode("free")
         success = build is not None and build.get("status") == names.Status.SUCCEEDED
         args = (claim.attempt, claim.task_id, report, names.WAKE_CHANNEL, message, stale)
-        answer = int(self._finish(keys=keys, args=(*args, "1" if success else "")))
+        last = ("1" if success else "", event, names.EVENTS_MAXLEN)
+        answer = self._run_finish(len(keys), *keys, *args, *last)
         if answer == 2:
             raise Canceled("canceled on request, when it was built already")
         return answer == 1
+
+    def _run_finish(self, *arguments: Any) -> int:
+        # By hand: redis-py's Script takes as long for itself as for the command.
+        client: Any = self.client
+        try:
+            if not self._finish:
+                self._finish = str(client.script_load(_FINISH))
+            return int(client.evalsha(self._finish, *arguments))
+        except redis.exceptions.NoScriptError:  # another server than before
+            self._finish = ""
+            return self._run_finish(*arguments)
 
     # --- cancels --------------------------------------------------------------------------
 

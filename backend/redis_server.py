@@ -30,12 +30,14 @@ _SILENT = (
 )
 
 
-def connect(config: Config, *, timeout: float = 5.0) -> "redis.Redis":
+def connect(
+    config: Config, *, timeout: float = 5.0, kind: "type[redis.Redis]" = redis.Redis
+) -> "redis.Redis":
     """A client for one process; opens no connection before its first command.
 
     `timeout` is the longest wait for one answer, in seconds. A blocking command needs a
     client whose timeout exceeds its own. Retries are off: a repeated pop can lose a task,
-    so each caller decides what repeating means.
+    so each caller decides what repeating means. `kind` is the class of the client.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout,
@@ -48,8 +50,8 @@ def connect(config: Config, *, timeout: float = 5.0) -> "redis.Redis":
         if not config.redis_url.startswith("unix:"):
             # A worker blocks for minutes on a connection whose other end may be gone.
             options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
-        return redis.Redis.from_url(config.redis_url, **options)
-    return redis.Redis(unix_socket_path=str(config.rundir / SOCKET_NAME), **options)
+        return kind.from_url(config.redis_url, **options)
+    return kind(unix_socket_path=str(config.rundir / SOCKET_NAME), **options)
 
 
 class EmbeddedRedis:

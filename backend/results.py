@@ -15,7 +15,6 @@ import shutil
 import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +68,13 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = (
-            "free space there"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else "check that directory"
-        )
-        raise InfrastructureError(f"cannot write to {path}: {error.strerror}; {remedy}") from error
+        raise _trouble(path, error) from error
+
+
+def _trouble(path: Path, error: OSError) -> InfrastructureError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free space there" if full else "check that directory"
+    return InfrastructureError(f"cannot write to {path}: {error.strerror}; {remedy}")
 
 
 class ResultDir:
@@ -82,6 +82,7 @@ class ResultDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._prefix = f"{path}/"
         self._builder_fd = -1
         self._backend_fd = -1
         self._lock_fd = -1
@@ -137,7 +138,7 @@ class ResultDir:
 
     def log(self, line: str) -> None:
         """Add to backend.log; every line of the text carries the time (UTC)."""
-        stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
         text = "".join(f"[{stamp}] {part}\n" for part in line.splitlines() or [""])
         self._append(self._backend_fd, text.encode("utf-8", "replace"))
 
@@ -213,7 +214,7 @@ class ResultDir:
             if compress:
                 with _disk_errors(self.path):
                     for name in (BUILDER_LOG, BACKEND_LOG):
-                        _compress(self.path / name)
+                        _compress(self._prefix, name)
         finally:
             self._unlock()
 
@@ -222,16 +223,22 @@ class ResultDir:
         os.fchmod(fd, FILE_MODE)
         return fd
 
+    # Both are called a dozen times for each task, and write plain names for that reason: a Path
+    # takes longer than the file.
+
     def _append(self, fd: int, data: bytes) -> None:
-        with _disk_errors(self.path):
+        try:
             append(fd, data)
+        except OSError as error:
+            raise _trouble(self.path, error) from error
 
     def _write(self, name: str, content: bytes) -> None:
-        target = self.path / name
-        temporary = _temporary(target)
-        with _disk_errors(self.path):
+        temporary = f"{self._prefix}.{name}.tmp"
+        try:
             write_file(temporary, content)
-            temporary.replace(target)
+            os.replace(temporary, self._prefix + name)  # noqa: PTH105
+        except OSError as error:
+            raise _trouble(self.path, error) from error
 
     def _put_away(self) -> None:
         """Keep the logs of an earlier attempt in a directory of their own, delete the rest."""
@@ -280,11 +287,14 @@ def _take(source: Path, target: Path) -> None:
     shutil.copyfile(source, target, follow_symlinks=False)
 
 
-def _compress(log: Path) -> None:
+def _compress(prefix: str, name: str) -> None:
     """Turn x.log into x.log.gz; at each moment at least one of the two is there, complete."""
-    target = log.with_name(f"{log.name}.gz")
-    temporary = _temporary(target)
-    with contextlib.suppress(FileNotFoundError), log.open("rb") as plain:
+    log, target, temporary = prefix + name, f"{prefix}{name}.gz", f"{prefix}.{name}.gz.tmp"
+    try:
+        fd = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    with open(fd, "rb", buffering=0) as plain:
         head = plain.read(_PIECE)
         if len(head) < _PIECE:
             write_file(temporary, gzip.compress(head, 6))
@@ -292,6 +302,6 @@ def _compress(log: Path) -> None:
             with gzip.open(temporary, "wb", compresslevel=6) as packed:
                 packed.write(head)
                 shutil.copyfileobj(plain, packed, _PIECE)
-            temporary.chmod(FILE_MODE)
-        temporary.replace(target)
-        log.unlink()
+            os.chmod(temporary, FILE_MODE)  # noqa: PTH101
+        os.replace(temporary, target)  # noqa: PTH105
+        os.unlink(log)  # noqa: PTH108

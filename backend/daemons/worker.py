@@ -13,6 +13,7 @@ import redis
 from backend import build
 from backend.builders import Builder
 from backend.config import Config, Group
+from backend.constants import Status
 from backend.daemons import child
 from backend.daemons.board import beat
 from backend.daemons.retire import Retirement
@@ -29,6 +30,7 @@ from backend.exceptions import (
     ToolError,
 )
 from backend.frontend import Frontend
+from backend.line import Line
 from backend.monitor import STEP
 from backend.process import ProcessId
 from backend.queues import Claim, Queues
@@ -63,7 +65,7 @@ class Worker:
         self.name = f"{group.id}-{number}-{process.pid}"
         self._title = f"worker {group.id}-{number}"
         # One client serves both: blocking claims and short commands, hence the long timeout.
-        self._queues = Queues(connect(config, timeout=BLOCK_SECONDS + 10))
+        self._queues = Queues(connect(config, timeout=BLOCK_SECONDS + 10, kind=Line))
         self._events = Events(self._queues.client, f"worker-{group.id}-{number}")
         self._client_id = 0
         self._connect = partial(connect, config, timeout=1.0)
@@ -79,6 +81,7 @@ class Worker:
             slot=slot,
             wakeup_fd=child.wakeup_pipe(signal.SIGUSR1),
             say=self._events.emit,
+            event=self._events.text,
             beat=partial(beat, busy=True),
         )
 
@@ -180,15 +183,18 @@ class Worker:
 
     def _finish(self, claim: Claim, report: build.Report) -> None:
         """End the claim. Waits for a Redis that is away: what is built is not built again."""
+        event = ""
+        if report and report.get("status") == Status.SUCCEEDED:
+            event = self._events.text(f"build {claim.task_id}: succeeded", kind="task.succeeded")
         while True:
             beat(self._busy_promise)
             try:
-                if not self._queues.finish(claim, report):
+                if not self._queues.finish(claim, report, event):
                     text = f"build {claim.task_id}: its claim had ended, or a newer start took over"
                     self._events.emit(text, "warning")
             except Canceled as error:
                 self._events.emit(f"build {claim.task_id}: {error}")
-                report = None
+                report, event = None, ""
             except redis.RedisError as error:
                 self._events.emit(f"build {claim.task_id}: finished, Redis is away: {error}")
                 select.select([], [], [], PAUSE)

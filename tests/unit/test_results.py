@@ -194,20 +194,19 @@ def test_compressing_never_leaves_a_moment_without_the_log(
     result = opened(tmp_path)
     result.output(b"text")
     seen: list[set[str]] = []
-    replace, unlink = Path.replace, Path.unlink
+    replace, unlink = os.replace, os.unlink
 
-    def spy_replace(self: Path, target: Path) -> Path:
+    def spy_replace(source: str, target: str) -> None:
         seen.append(names(tmp_path))
-        done = replace(self, target)
-        seen.append(names(tmp_path))
-        return done
-
-    def spy_unlink(self: Path, missing_ok: bool = False) -> None:
-        unlink(self, missing_ok)
+        replace(source, target)
         seen.append(names(tmp_path))
 
-    monkeypatch.setattr(Path, "replace", spy_replace)
-    monkeypatch.setattr(Path, "unlink", spy_unlink)
+    def spy_unlink(path: str) -> None:
+        unlink(path)
+        seen.append(names(tmp_path))
+
+    monkeypatch.setattr(os, "replace", spy_replace)
+    monkeypatch.setattr(os, "unlink", spy_unlink)
     result.close()
     assert len(seen) == 6
     for moment in seen:
