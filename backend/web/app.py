@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,6 +54,9 @@ PARTS = (
 )
 
 
+_STAMP = (API_VERSION_HEADER.lower().encode(), str(API_VERSION).encode())
+
+
 class Door:
     """Makes the final slash of API paths optional, and adds the protocol's version header."""
 
@@ -70,16 +73,26 @@ class Door:
         if scope["type"] != "http" or not path.startswith(("/backend/", "/api_3/")):
             await self._app(scope, receive, send)
             return
-        scope = {**scope, "path": path.rstrip("/")}
+        path = path.rstrip("/")
+        scope = {**scope, "path": path}
         if path.startswith("/api_3/"):
             await self._app(scope, receive, send)
             return
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[API_VERSION_HEADER] = str(API_VERSION)
+                message["headers"] = [*message["headers"], _STAMP]
             await send(message)
 
+        hot = backend_api.HOT.get(path)
+        if hot and scope["method"] in ("POST", "PUT"):
+            request = Request(scope, receive)
+            try:
+                reply = await hot(request)
+            except errors.ApiError as error:
+                reply = errors.envelope(request, error.status, error.text)
+            await reply(scope, receive, stamped)
+            return
         await self._app(scope, receive, stamped)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,7 +22,7 @@ from backend.web.request import (
     require_backend,
 )
 from backend.web.store import Context
-from backend.web.writer import announce
+from backend.web.writer import Rows, announce
 
 router = APIRouter(prefix="/backend")
 _WRITE: dict[str, Any] = {"methods": ["POST", "PUT"], "dependencies": [Depends(require_backend)]}
@@ -96,8 +95,8 @@ async def starting_build(request: Request) -> Response:
     _check_status(body)
     want_task = body.get("want_task") is True
 
-    def start(session: Session) -> dict[str, Any]:
-        connection = session.connection()
+    def start(found: Rows) -> dict[str, Any]:
+        connection = found.connection()
         build = rows.builds(connection, [build_id]).get(build_id)
         if build is None or build.canceled:
             return {"can_start": False}
@@ -109,7 +108,7 @@ async def starting_build(request: Request) -> Response:
         rows.save(connection, [build])
         return answer
 
-    return JSONResponse(await ctx.write(start))
+    return JSONResponse(await ctx.write_rows(start))
 
 
 def _start_running(ctx: Context, build: Build, body: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +142,7 @@ async def update(request: Request) -> Response:
         builds = {_identity(build, "id"): build for build in _objects(body, "builds")}
         for build in builds.values():
             _check_status(build)
-        known, uploads = await ctx.write(lambda session: _take_over(session, builds))
+        known, uploads = await ctx.write_rows(lambda session: _take_over(session, builds))
         for report in builds.values():
             ctx.tally.count(report)
         if uploads:
@@ -158,7 +157,7 @@ async def update(request: Request) -> Response:
     return JSONResponse(reply)
 
 
-def _take_over(session: Session, builds: dict[int, dict[str, Any]]) -> tuple[set[int], list[Build]]:
+def _take_over(session: Rows, builds: dict[int, dict[str, Any]]) -> tuple[set[int], list[Build]]:
     """Ids of the builds that exist, and those whose upload is not needed any more."""
     connection = session.connection()
     found = rows.builds(connection, builds)
@@ -182,9 +181,10 @@ def _forget_uploads(ctx: Context, builds: list[Build]) -> None:
         housekeeping.forget_upload(ctx, build)
 
 
-for _path, _endpoint in (("/starting_build", starting_build), ("/update", update)):
-    # Plain routes: the backend calls these for every task, and needs none of FastAPI's checks.
-    router.add_route(f"/backend{_path}", _endpoint, methods=["POST", "PUT"])
+#: What the backend calls for every task. The app answers these before it looks at anything else.
+HOT = {"/backend/starting_build": starting_build, "/backend/update": update}
+for _path, _endpoint in HOT.items():
+    router.add_route(_path, _endpoint, methods=["POST", "PUT"])
 
 
 @router.api_route("/reschedule_build_chroot", **_WRITE)

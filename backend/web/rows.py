@@ -23,12 +23,18 @@ _PROJECT_BY_NAME = select(_PROJECT).where(
     _PROJECT.c.name == bindparam("name_"),
     _PROJECT.c.deleted_on.is_(None),
 )
-_PROJECTS = select(_PROJECT).where(_PROJECT.c.id.in_(bindparam("ids", expanding=True)))
-_BUILDS = select(_BUILD).where(_BUILD.c.id.in_(bindparam("ids", expanding=True)))
-_CHROOTS = (
-    select(_CHROOT)
-    .where(_CHROOT.c.build_id.in_(bindparam("ids", expanding=True)))
-    .order_by(_CHROOT.c.build_id, _CHROOT.c.name)
+_BUILDS = select(_BUILD, _PROJECT).join(_PROJECT, _BUILD.c.project_id == _PROJECT.c.id)
+_CHROOTS = select(_CHROOT).order_by(_CHROOT.c.build_id, _CHROOT.c.name)
+_ONE: Any = bindparam("id_")
+_MANY: Any = bindparam("ids", expanding=True)
+#: For one build, and for many: a list takes longer to prepare than to look up.
+_BUILDS_OF = (_BUILDS.where(_BUILD.c.id == _ONE), _BUILDS.where(_BUILD.c.id.in_(_MANY)))
+_CHROOTS_OF = (
+    _CHROOTS.where(_CHROOT.c.build_id == _ONE),
+    _CHROOTS.where(_CHROOT.c.build_id.in_(_MANY)),
+)
+_BUILD_NAMES, _PROJECT_NAMES, _CHROOT_NAMES = (
+    tuple(column.name for column in table.columns) for table in (_BUILD, _PROJECT, _CHROOT)
 )
 _PACKAGE_ID = select(_PACKAGE.c.id).where(
     _PACKAGE.c.project_id == bindparam("project"), _PACKAGE.c.name == bindparam("name_")
@@ -65,27 +71,28 @@ def project(connection: Connection, owner: str, name: str) -> Project | None:
     return _project(row) if row else None
 
 
-def _project(row: Any) -> Project:
-    values = row._asdict()
-    return cast(Project, SimpleNamespace(**values, full_name=f"{row.owner}/{row.name}"))
+def _project(row: Sequence[Any]) -> Project:
+    values = dict(zip(_PROJECT_NAMES, row, strict=True))
+    full_name = f"{values['owner']}/{values['name']}"
+    return cast(Project, SimpleNamespace(**values, full_name=full_name))
 
 
 def builds(connection: Connection, ids: Iterable[int]) -> dict[int, Build]:
     """The builds that exist, with their chroots and projects."""
-    wanted = {"ids": [number for number in ids if 0 < number < _TOO_LARGE]}
-    rows = [row._asdict() for row in connection.execute(_BUILDS, wanted)]
-    if not rows:
-        return {}
-    owners = {"ids": list({row["project_id"] for row in rows})}
-    projects = {row.id: _project(row) for row in connection.execute(_PROJECTS, owners)}
-    found = {
-        row["id"]: SimpleNamespace(**row, project=projects[row["project_id"]], chroots=[])
-        for row in rows
-    }
-    for values in (row._asdict() for row in connection.execute(_CHROOTS, wanted)):
+    wanted = [number for number in ids if 0 < number < _TOO_LARGE]
+    many = len(wanted) != 1
+    which: dict[str, Any] = {"ids": wanted} if many else {"id_": wanted[0]}
+    found, width = {}, len(_BUILD_NAMES)
+    projects: dict[int, Project] = {}
+    for row in connection.execute(_BUILDS_OF[many], which):
+        values = dict(zip(_BUILD_NAMES, row[:width], strict=True))
+        project = projects.get(values["project_id"]) or _project(row[width:])
+        projects[values["project_id"]] = project
+        made = SimpleNamespace(**values, project=project, chroots=[], saved=values)
+        found[values["id"]] = made
+    for row in connection.execute(_CHROOTS_OF[many], which) if found else ():
+        values = dict(zip(_CHROOT_NAMES, row, strict=True))
         found[values["build_id"]].chroots.append(SimpleNamespace(**values, saved=values))
-    for row in rows:
-        found[row["id"]].saved = row
     return cast(dict[int, Build], found)
 
 

@@ -16,7 +16,7 @@ from backend.farmview import Look, nobody
 from backend.web.rates import Rates
 from backend.web.tailer import Tailers
 from backend.web.tally import Tally
-from backend.web.writer import Wake, Writer
+from backend.web.writer import Rows, Wake, Writer
 
 T = TypeVar("T")
 
@@ -121,3 +121,7 @@ class Context:
     async def write(self, body: Callable[[Session], T]) -> T:
         """Result of a short `body`, once its changes are committed; see `Writer.write`."""
         return await self.writer.write(body)
+
+    async def write_rows(self, body: Callable[[Rows], T]) -> T:
+        """The same for a body that does without the ORM."""
+        return await self.writer.write_rows(body)
