@@ -6,7 +6,6 @@ unfinished, so that it is tried again.
 
 import contextlib
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -161,7 +160,9 @@ def _clean(shop: Workshop, path: Path) -> None:
             scripts.remove(shop.config, piece, shop.slot)
         elif piece.is_dir():
             shop.builder.cleanup(piece, shop.slot)
-    shutil.rmtree(path)
+        else:
+            piece.unlink()
+    path.rmdir()
 
 
 def sweep(shop: Workshop) -> None:

@@ -182,7 +182,7 @@ class ResultDir:
 
     def write_configs(self, settings: Mapping[str, Any]) -> None:
         """Write configs.tar.gz: with which settings the packages were built."""
-        content = json.dumps(settings, indent=4, sort_keys=True).encode() + b"\n"
+        content = json.dumps(settings, sort_keys=True).encode() + b"\n"
         entry = tarfile.TarInfo("configs/settings.json")
         entry.size, entry.mode, entry.mtime = len(content), FILE_MODE, int(time.time())
         # By hand: TarFile takes longer than all the rest.

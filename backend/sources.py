@@ -1,12 +1,13 @@
 """Gets a source package: from an upload, from a URL, or from our own results."""
 
+import functools
 import os
 import re
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -78,6 +79,15 @@ def download(
         raise transfer.error
 
 
+@functools.cache
+def _http() -> urllib3.PoolManager:
+    """Keeps a connection open: the next source often comes from the same server."""
+    retries = urllib3.Retry(
+        total=5, connect=2, read=2, redirect=5, backoff_factor=0.5, raise_on_redirect=False
+    )
+    return urllib3.PoolManager(2, retries=retries)
+
+
 class _Transfer(threading.Thread):
     """One download. Once `given_up`, it ends at its next sign of life, or with the process."""
 
@@ -95,16 +105,10 @@ class _Transfer(threading.Thread):
             self.error = error
 
     def _fetch(self) -> None:
-        http = urllib3.PoolManager(
-            retries=urllib3.Retry(
-                total=5, connect=2, read=2, redirect=5, backoff_factor=0.5, raise_on_redirect=False
-            ),
-            timeout=urllib3.Timeout(connect=min(self._timeout, 20.0), read=self._timeout),
-        )
+        timeout = urllib3.Timeout(connect=min(self._timeout, 20.0), read=self._timeout)
+        options: dict[str, Any] = {"preload_content": False, "decode_content": False}
         try:
-            with http.request(
-                "GET", self._url, preload_content=False, decode_content=False
-            ) as reply:
+            with _http().request("GET", self._url, timeout=timeout, **options) as reply:
                 if self.given_up:  # the directory may be another's by now
                     return
                 if reply.status != 200:
@@ -115,8 +119,6 @@ class _Transfer(threading.Thread):
             # urllib3 wraps the reason twice; people need only the innermost words.
             reason = str(getattr(error, "reason", None) or error).rsplit(": ", 1)[-1]
             raise FrontendError(f"cannot fetch {self._url}: {reason}") from error
-        finally:
-            http.clear()
 
     def _copy(self, reply: urllib3.BaseHTTPResponse, file: IO[bytes]) -> None:
         deadline = time.monotonic() + LONGEST
