@@ -1,13 +1,12 @@
 """What a killed worker had finished is reported as it lies on disk."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from backend import repository
-from backend.config import Config
+from backend.config import Config, load
 from backend.job import RpmTask, SourceTask
 from backend.results import ResultDir
 from backend.resume import resume
@@ -16,7 +15,10 @@ COMMON = {"build_id": 7, "project_owner": "jdoe", "project_name": "p", "project_
 
 
 def config(tmp_path: Path) -> Config:
-    return cast(Config, SimpleNamespace(destdir=tmp_path, results_url="http://x/results"))
+    path = tmp_path / "copr-be.conf"
+    results = "results_baseurl=http://x/results"
+    path.write_text(f"[backend]\nstatedir={tmp_path}\ndestdir={tmp_path}\n{results}\n")
+    return load(path)
 
 
 def finished(path: Path, document: Any) -> ResultDir:
