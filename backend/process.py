@@ -36,6 +36,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "rpm2cpio": ("rpm2cpio", "rpm"),
     "rpmbuild": ("rpm", "rpm-build"),
     "setpriv": ("util-linux", "util-linux"),
+    "ssh": ("openssh-client", "openssh-clients"),
     "unshare": ("util-linux", "util-linux"),
 }
 

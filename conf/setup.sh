@@ -66,7 +66,7 @@ forbid_service_start() {
     [ -e $policy ] && return 0
     policy_made=1
     # shellcheck disable=SC2016  # the policy's own $1
-    printf '#!/bin/sh\ncase "$1" in redis-server|postgresql) exit 101 ;; esac\nexit 0\n' |
+    printf '#!/bin/sh\ncase "$1" in redis-server|postgresql|ssh|sshd) exit 101 ;; esac\nexit 0\n' |
         as_root sh -c "cat >$policy && chmod 755 $policy"
 }
 allow_service_start() {
@@ -89,9 +89,11 @@ install_packages() {
             fail "apt-get install failed: see above"
         allow_service_start
         trap - EXIT INT TERM
-        for service in redis-server postgresql; do
+        for service in redis-server postgresql ssh; do
+            package=$service
+            [ $service != ssh ] || package=openssh-server
             case " $missing " in
-                *" $service "*)
+                *" $package "*)
                     if command -v systemctl >/dev/null 2>&1; then
                         as_root systemctl disable --quiet $service >/dev/null 2>&1 || true
                     fi ;;
@@ -125,6 +127,8 @@ need make make make "builds the sample package"
 need wget wget wget "copr-cli download-build"
 if [ "$purpose" = test ]; then
     need dnf dnf dnf "tests install from the published repository"
+    need ssh openssh-client openssh-clients "tests of builds on other hosts"
+    need sshd openssh-server openssh-server "tests of builds on other hosts"
     need git git git "tests of the working tree"
     need chromium chromium chromium "tests of the pages"
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ||

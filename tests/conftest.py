@@ -25,6 +25,7 @@ TOOLS = {
     "coprcli": ("wget",),
     "chromium": ("chromium",),
     "postgresql": ("initdb",),
+    "sshd": ("ssh", "sshd", "ssh-keygen"),
 }
 
 
