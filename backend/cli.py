@@ -100,7 +100,8 @@ def _looking(command: Callable[..., argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     status = command(
         "status", _status, "show master, groups, builds, what waits and what broke",
-        "\n\nexit codes: 0 running and well, 1 running with trouble (Redis or frontend away),"
+        "\n\nexit codes: 0 running and well, 1 running with trouble (Redis or frontend away,"
+        "\ndisk full),"
         "\n2 bad configuration, 3 not running, 4 no right to look",
     )  # fmt: skip
     for sub in (check, status):

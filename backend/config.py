@@ -72,6 +72,7 @@ class Config:
     user: str
     group: str
     stall_alarm: int
+    min_free: int | None
     prune_days: int
     builder_type: str
     builder_chroot: str
@@ -267,7 +268,8 @@ def _convert(path: Path, option: Option, key: str, text: str) -> Any:
         text = _seconds(where, text)
     if option.kind in ("int", "seconds", "bytes", "period"):
         if not text and not option.default:
-            return os.cpu_count() or 1  # only max_workers has no fixed default
+            # Only max_workers and min_free have no fixed default.
+            return None if option.kind == "bytes" else os.cpu_count() or 1
         return _number(option, where, text)
     if option.kind == "bool":
         return _truth(where, text)

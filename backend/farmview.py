@@ -38,6 +38,11 @@ class View:
     grabber: dict[str, str] = field(default_factory=dict)
 
     @property
+    def full(self) -> str:
+        """Which disk has no room for new builds; empty: all have."""
+        return self.grabber.get("full", "")
+
+    @property
     def busy(self) -> int:
         """Workers that build."""
         return sum(bool(worker.task) for worker in self.workers)

@@ -265,6 +265,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         B,
+        "min_free",
+        "bytes",
+        "",
+        "While less is free below destdir or statedir, no new build starts and uploads are"
+        " refused; empty: 1G, on a small disk a twentieth of it; 0: not guarded",
+        minimum=0,
+    ),
+    Option(
+        B,
         "prune_days",
         "int",
         "14",

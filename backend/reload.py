@@ -49,6 +49,8 @@ def users_of(option: str) -> Set[str]:
         return frozenset({"jobgrab"})
     if option in _LOG_AND_GRABBER:
         return frozenset({"log", "jobgrab"})
+    if option == "min_free":
+        return frozenset({"jobgrab", "web"})
     if option.startswith("prune_"):
         return frozenset({"actions"})
     if option.startswith(_LOG_ONLY):

@@ -58,11 +58,11 @@ class Rules:
     """What may start, given what already does."""
 
     def __init__(
-        self, groups: Mapping[int, Slots], limits: Limits, running: Counts, drained: str
+        self, groups: Mapping[int, Slots], limits: Limits, running: Counts, halted: str
     ) -> None:
         self.closed: set[str | None] = set()
         self.stuck: set[str] = set()
-        self.groups, self.limits, self.counts, self.drained = groups, limits, running, drained
+        self.groups, self.limits, self.counts, self.halted = groups, limits, running, halted
         self.free = {group: max(0, slots.free) for group, slots in groups.items()}
         self._fitting: dict[str | None, list[int]] = {}
 
@@ -112,14 +112,12 @@ class Rules:
 
     def held_back(self, task: PendingTask) -> bool:
         """True when a free slot alone would not help the task."""
-        return (
-            bool(self.drained) or self.never(task) or bool(self.counts.reached(self.limits, task))
-        )
+        return bool(self.halted) or self.never(task) or bool(self.counts.reached(self.limits, task))
 
     def held(self, task: PendingTask) -> str:
         """Why the task could not start even with free slots; empty if it could."""
-        if self.drained:
-            return f"the farm is drained: {self.drained}"
+        if self.halted:
+            return self.halted
         if task.blocked_by:
             return task.blocked_by
         if task.owner in self.limits.blocked_owners:
@@ -189,7 +187,8 @@ def plan(
     counts what already runs (or is on its way to a worker); `drained` says why nothing may start.
     """
     arranged = backlog if isinstance(backlog, Backlog) else Pile(backlog)
-    rules = Rules(groups, limits or Limits(), running.copy() if running else Counts(), drained)
+    halted = f"the farm is drained: {drained}" if drained else ""
+    rules = Rules(groups, limits or Limits(), running.copy() if running else Counts(), halted)
     start: dict[str, tuple[PendingTask, int]] = {}
     scores = dict(use.used)
     for priority in () if drained else PRIORITIES:

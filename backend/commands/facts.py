@@ -34,6 +34,8 @@ class Facts:
     master: dict[str, Any] | None = None
     killed: str = ""
     drained: str | None = None
+    #: Which disk has no room for new builds.
+    full: str = ""
     redis: dict[str, Any] = field(default_factory=dict)
     frontend: dict[str, Any] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
@@ -160,6 +162,7 @@ def _grabber(client: "redis.Redis", facts: Facts) -> None:
     facts.backlog = int(raw.get("backlog") or 0)
     facts.startable = int(raw.get("startable") or 0)
     facts.frontend["trouble"] = raw.get("trouble", "")
+    facts.full = raw.get("full", "")
     facts.frontend["fetched"] = float(raw.get("fetched") or 0) or None
 
 

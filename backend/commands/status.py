@@ -28,7 +28,8 @@ def exit_code(facts: Facts) -> Exit:
         return Exit.NOT_RUNNING
     if "Permission denied" in facts.redis["trouble"]:
         return Exit.UNKNOWN
-    return Exit.FAILED if facts.redis["trouble"] or facts.frontend["trouble"] else Exit.OK
+    bad = facts.redis["trouble"] or facts.frontend["trouble"] or facts.full
+    return Exit.FAILED if bad else Exit.OK
 
 
 def render(facts: Facts, now: float) -> list[str]:
@@ -47,6 +48,8 @@ def _head(facts: Facts, now: float) -> Iterator[str]:
     yield f"configuration {facts.config}, version {facts.version}"
     if facts.drained is not None:
         yield f"drained: nothing new starts until `copr_be.py resume` ({plain(facts.drained)})"
+    if facts.full:
+        yield f"disk nearly full, nothing new starts: {plain(facts.full)}"
     yield f"redis     {facts.redis['where']}: {facts.redis['trouble'] or 'answers'}"
     if facts.master:
         yield f"frontend  {facts.frontend['url']}: {_frontend(facts, now)}"

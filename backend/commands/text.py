@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from backend.diskguard import size
+
+__all__ = ["count", "duration", "plain", "size", "table"]
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -9,21 +12,12 @@ def duration(seconds: float) -> str:
     """The two largest units, e.g. `3m 12s`, `2h 5m`, `0s`."""
     left = max(0, int(seconds))
     parts: list[str] = []
-    for size, unit in _UNITS:
-        if left >= size or parts:
-            parts.append(f"{left // size}{unit}")
-            left %= size
+    for seconds_of, unit in _UNITS:
+        if left >= seconds_of or parts:
+            parts.append(f"{left // seconds_of}{unit}")
+            left %= seconds_of
     kept = [part for part in parts[:2] if not part.startswith("0")]
     return " ".join(kept) or "0s"
-
-
-def size(number: float) -> str:
-    """E.g. `12.3 GiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"
 
 
 def count(number: int, noun: str) -> str:

@@ -37,6 +37,18 @@ class Desk:
     frontend: Callable[[], Frontend]
     lane: Callable[[str], Asking]
     drained: str = ""
+    #: Which disk has no room for new builds; empty: all have.
+    full: str = ""
+
+    @property
+    def halted(self) -> str:
+        """Why nothing new may start."""
+        return f"the farm is drained: {self.drained}" if self.drained else self.disk_words
+
+    @property
+    def disk_words(self) -> str:
+        """The same, because of a disk."""
+        return f"the disk is nearly full: {self.full}" if self.full else ""
 
     def now(self) -> float:
         """Seconds since the epoch."""

@@ -19,6 +19,7 @@ from backend.daemons.board import beat
 from backend.daemons.cancels import Cancels
 from backend.daemons.deliver import Deliver
 from backend.daemons.desk import Asking, Desk
+from backend.daemons.diskguard import DiskGuard
 from backend.daemons.lanes import Inbox, Lane, listen
 from backend.daemons.mirror import Mirror
 from backend.daemons.notice import Notice
@@ -49,6 +50,7 @@ class JobGrab:
         self.cancels = Cancels(desk)
         self.deliver = Deliver(desk, self.cancels.ended)
         self.notice = Notice(desk)
+        self.guard = DiskGuard(desk)
         self._limits = Limits.of(desk.config)
         self._file = history_file
         self._store_at = desk.tick() + STORE_EVERY
@@ -80,6 +82,7 @@ class JobGrab:
         tick = self.desk.tick()
         self.rescue.step(tick)
         self.cancels.step(tick)
+        self.guard.step(tick)
         self.fill(tick)
         self.deliver.step(tick)
         self.mirror.step(tick)
@@ -91,7 +94,7 @@ class JobGrab:
     def until_due(self) -> float:
         """Seconds until the next turn must be."""
         tick = self.desk.tick()
-        work = (self.rescue, self.cancels, self.deliver, self.mirror, self.notice)
+        work = (self.rescue, self.cancels, self.deliver, self.mirror, self.notice, self.guard)
         plan = self._plan_at if self._plan_at > tick else float("inf")
         return max(0.0, min(plan, *(part.due for part in work)) - tick)
 
@@ -115,8 +118,9 @@ class JobGrab:
         )
 
     def fill(self, tick: float) -> None:
-        """Enqueue what idle workers can take at once; nothing while the farm is drained."""
-        if self.desk.drained:
+        """Enqueue what idle workers can take at once; nothing while the farm is drained
+        or a disk is nearly full."""
+        if self.desk.halted:
             self._take_back(tick)
             return
         slots = self.slots()
@@ -152,7 +156,7 @@ class JobGrab:
         if not self.notice.may(tick):
             return
         rules = scheduler.Rules(
-            self.slots(), self._limits, self.conveyor.counts.copy(), self.desk.drained
+            self.slots(), self._limits, self.conveyor.counts.copy(), self.desk.halted
         )
         mirror = self.mirror
         self.notice.write(

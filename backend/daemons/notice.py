@@ -33,7 +33,7 @@ class Notice:
     def due(self) -> float:
         """The tick of the next writing, if there is news: then others should not wait for it."""
         desk = self._desk
-        news = (desk.conveyor.backlog.version, desk.drained) != self._written
+        news = (desk.conveyor.backlog.version, desk.halted) != self._written
         return self._not_before if news else float("inf")
 
     def may(self, tick: float) -> bool:
@@ -43,7 +43,7 @@ class Notice:
     def write(self, rules: Rules, use: Use, *, fetched: float, trouble: str, away: str) -> None:
         """Write what has changed since the last time."""
         desk, conveyor, begin = self._desk, self._desk.conveyor, self._desk.tick()
-        self._written = (conveyor.backlog.version, desk.drained)
+        self._written = (conveyor.backlog.version, desk.halted)
         now = desk.now()
         waiting = forecast(
             conveyor.backlog,
@@ -62,6 +62,7 @@ class Notice:
             "pass": round(now, 3),
             "fetched": round(fetched, 3),
             "trouble": trouble,
+            "full": desk.full,
             "backlog": len(conveyor.backlog),
             "startable": _startable(conveyor, rules),
             "free": sum(rules.free.values()),

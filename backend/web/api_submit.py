@@ -177,7 +177,7 @@ async def package_build(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Respon
 
 async def _received(request: Request, ctx: Ctx, user: CurrentUser) -> tuple[Upload, Options]:
     ctx.rates.take(user.name)
-    upload = Upload(housekeeping.uploads(ctx), ctx.config.web_max_upload)
+    upload = Upload(housekeeping.uploads(ctx), ctx.config.web_max_upload, ctx.config.min_free)
     return upload, await upload.receive(request)
 
 

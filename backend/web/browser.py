@@ -85,7 +85,7 @@ async def upload(request: Request, ctx: Ctx, owner: str, name: str) -> Response:
     """Build an uploaded source package. The form's token is in the address: the fields of the
     form would only be known when all of the package has arrived."""
     user = await session.owner_of_form(request, ctx, request.query_params)
-    received = Upload(housekeeping.uploads(ctx), ctx.config.web_max_upload)
+    received = Upload(housekeeping.uploads(ctx), ctx.config.web_max_upload, ctx.config.min_free)
     await received.receive(request)
     body = {"ownername": owner, "projectname": name}
     await api_submit.create_upload(ctx, user, (received, body))

@@ -1,11 +1,16 @@
 """Errors that requests end with, in the envelope of whoever asked."""
 
+import errno
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from backend.web.render import HEADERS, render
+
+_NO_ROOM = "This server's disk is full. Try again later."
 
 
 class ApiError(Exception):
@@ -61,6 +66,21 @@ def _validation_error(request: Request, error: Exception) -> Response:
     return envelope(request, 404, "There is nothing at this address.")
 
 
+def _os_error(request: Request, error: Exception) -> Response:
+    """Other errors of the disk than a full one are crashes."""
+    assert isinstance(error, OSError)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    return envelope(request, 507, _NO_ROOM)
+
+
+def _database_error(request: Request, error: Exception) -> Response:
+    """The same, of the database."""
+    if "disk is full" not in str(error) and "No space left" not in str(error):
+        raise error
+    return envelope(request, 507, _NO_ROOM)
+
+
 def _crash(request: Request, _error: Exception) -> Response:
     return envelope(request, 500, "The frontend failed; its log tells why. Try again later.")
 
@@ -70,4 +90,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(OSError, _os_error)
+    app.add_exception_handler(OperationalError, _database_error)
     app.add_exception_handler(Exception, _crash)

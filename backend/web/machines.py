@@ -43,6 +43,8 @@ def readyz(ctx: Ctx) -> Response:
     if not view.problem:
         if view.drained:
             reasons.append(f"drained: {view.drained}")
+        if view.full:
+            reasons.append(f"disk nearly full: {view.full}")
         if not view.workers:
             reasons.append("no worker is there")
         if trouble := view.grabber.get("trouble"):
@@ -68,6 +70,7 @@ def status(ctx: Ctx) -> Response:
             ],
             "reports_undelivered": view.reports,
             "drained": view.drained or None,
+            "disk_full": view.full or None,
             "grabber": view.grabber,
             "ended": dict(ctx.tally.ended),
             "failed_by_kind": dict(ctx.tally.kinds),
@@ -136,6 +139,12 @@ def _metrics(ctx: Context) -> Iterable[tuple[str, str, str, list[Line]]]:
         "gauge",
         "1 while nothing new is started",
         [({}, float(bool(view.drained)))],
+    )
+    yield (
+        "copr_disk_full",
+        "gauge",
+        "1 while a disk is too full to start anything",
+        [({}, float(bool(view.full)))],
     )
     looked = _number(view.grabber.get("pass"))
     if looked is not None:

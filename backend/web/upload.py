@@ -1,6 +1,8 @@
 """Multipart upload of one source package, streamed to disk and checked while it arrives."""
 
+import errno
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
+from backend import diskguard
 from backend.web.errors import ApiError
 from backend.web.names import stored_name
 
@@ -19,21 +22,25 @@ _MAGIC = b"\xed\xab\xee\xdb"
 _SOURCE = b"\x00\x01"
 _LEAD = 8  # magic, major, minor, type
 _MAX_JSON = 1024**2
+#: A disk that is full, or the share of it that may be used.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Upload:
     """Receives the parts `json` and `pkgs`; the first problem is kept, the rest is drained.
 
     Clients send everything before they read the answer, so refusing means to read on without
-    storing.
+    storing. `min_free` bytes of the disk stay free (None: the default of the disk guard).
     """
 
-    def __init__(self, directory: Path, limit: int) -> None:
+    def __init__(self, directory: Path, limit: int, min_free: int | None = None) -> None:
         self.token = secrets.token_hex(16)
         self.directory = directory / self.token
         self.name = ""
         self.error: ApiError | None = None
         self._limit = limit
+        self._min_free = min_free
+        self._room = limit
         self._fields = bytearray()
         self._headers: dict[bytes, bytes] = {}
         self._header = (bytearray(), bytearray())
@@ -127,8 +134,33 @@ class Upload:
                 400, f"pkgs: {filename[:100]!r} is no source package: send a file named *.src.rpm"
             )
             return
-        self.directory.mkdir(parents=True, mode=0o755)
-        self._file = (self.directory / self.name).open("xb")
+        try:
+            self.directory.mkdir(parents=True, mode=0o755)
+            self._room = self._free()
+            self._file = (self.directory / self.name).open("xb", buffering=0)
+        except OSError as error:
+            self._full(error)
+
+    def _free(self) -> int:
+        """Bytes that may be stored; refuses when those are none."""
+        disk = os.statvfs(self.directory)
+        least = diskguard.limit(self._min_free, disk.f_blocks * disk.f_frsize)
+        room = disk.f_bavail * disk.f_frsize - least
+        if room <= 0:
+            self._no_room()
+        return room
+
+    def _full(self, error: OSError) -> None:
+        """Refuse, for want of room; any other error is one."""
+        if error.errno not in FULL:
+            raise error
+        self._no_room()
+
+    def _no_room(self) -> None:
+        self._refuse(
+            507, f"pkgs: {self.name} cannot be stored: this server's disk is nearly full;"
+            " try again later"
+        )  # fmt: skip
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         chunk = data[start:end]
@@ -148,7 +180,18 @@ class Upload:
             if len(self._head) < _LEAD:
                 self._head = (self._head + chunk)[:_LEAD]
                 self._check_lead()
-            self._file.write(chunk)
+            self._store(chunk)
+
+    def _store(self, chunk: bytes) -> None:
+        if self._size > self._room and self._room < self._limit:
+            self._no_room()
+            return
+        try:
+            left = memoryview(chunk)
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self._full(error)
 
     def _check_lead(self) -> None:
         if len(self._head) < _LEAD:

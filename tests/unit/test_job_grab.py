@@ -66,6 +66,8 @@ class FakeConfig:
     builds_max_workers_arch_per_owner: ClassVar[dict[str, int]] = {}
     builds_max_workers_tag: ClassVar[dict[str, int]] = {}
     blocked_owners = ()
+    destdir = statedir = Path("/")
+    min_free = 0
     embedded = True
     groups = (Group(id=0, name="PC", archs=("x86_64",), max_workers=2),)
     max_attempts = 2
