@@ -28,6 +28,7 @@ from backend.events import Events
 from backend.fairshare import History
 from backend.frontend import Frontend
 from backend.limits import Limits
+from backend.line import Line
 from backend.queues import Queues
 from backend.redis_server import connect
 
@@ -202,7 +203,7 @@ def run(grab: JobGrab, inbox: Inbox, longest: float) -> None:
 def main(config: Config, password: str, parent: int) -> None:
     """Entry point of the forked job grabber."""
     child.become("jobgrab", parent)
-    client = connect(config, timeout=30.0)
+    client = connect(config, timeout=30.0, kind=Line)
     events = Events(client, "jobgrab")
     inbox = Inbox()
     store = config.statedir / "fairshare.json"
