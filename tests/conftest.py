@@ -42,7 +42,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def wait_until(fact: Callable[[], object], seconds: float = 30, what: str = "") -> None:
-    """Return as soon as `fact()` is true; fail the test if it is not within `seconds`."""
+    """Return as soon as `fact()` is true; fail the test if it is not.
+
+    `seconds` is what it takes at most on a machine with nothing else to do; a busy one gets
+    four times as long, and a minute at least.
+    """
+    seconds = max(60.0, 4 * seconds)
     deadline = time.monotonic() + seconds
     while not fact():
         if time.monotonic() > deadline:

@@ -5,7 +5,6 @@ import json
 import select
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -209,10 +208,8 @@ def test_a_silent_download_can_be_canceled(tmp_path: Path) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
-        begun = time.monotonic()
-        with pytest.raises(Canceled):
-            download(url, tmp_path / "a", 10, check, timeout=30)
-        assert time.monotonic() - begun < 3
+        with pytest.raises(Canceled):  # that it is silent would be a FrontendError
+            download(url, tmp_path / "a", 10, check, timeout=300)
         peer, _ = silent.accept()
         with peer:  # what came too late is not written
             peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")

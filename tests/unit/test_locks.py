@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +91,7 @@ def test_a_file_left_by_sigkill_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "copr-be.pid"
     with holder(HOLD_PIDFILE, path) as daemon:
         daemon.send_signal(signal.SIGKILL)
-        daemon.wait(10)
+        daemon.wait(100)
         assert path.read_text() == f"{daemon.pid}\n"
         pidfile = PidFile(path).acquire()
     assert path.read_text() == f"{os.getpid()}\n"
@@ -104,7 +103,7 @@ def test_a_daemon_that_ends_leaves_the_way_free(tmp_path: Path) -> None:
     with holder(HOLD_PIDFILE, path) as daemon:
         assert daemon.stdin
         daemon.stdin.close()
-        assert daemon.wait(10) == 0
+        assert daemon.wait(100) == 0
     assert not path.exists()
     PidFile(path).acquire().release()
 
@@ -153,7 +152,7 @@ def test_a_look_tells_who_runs_and_disturbs_nobody(tmp_path: Path) -> None:
         assert found.pid == daemon.pid
         assert pidfile.held_by(found)
         daemon.send_signal(signal.SIGKILL)
-        daemon.wait(10)
+        daemon.wait(100)
     assert pidfile.holder() is None, "the file is left, the daemon is not"
     assert path.exists()
 
@@ -198,10 +197,10 @@ def test_a_section_waits_for_its_holder_and_follows_at_his_death(tmp_path: Path)
         ) as second:
             wait_until(lambda: _has_open(second.pid, path), 20, "the second one waits")
             first.send_signal(signal.SIGKILL)
-            assert second.wait(10) == 0
+            assert second.wait(100) == 0
             assert second.stdout
             assert second.stdout.read() == f"{second.pid}\n".encode()
-        first.wait(10)
+        first.wait(100)
 
 
 def _has_open(pid: int, path: Path) -> bool:
@@ -239,10 +238,8 @@ def test_a_section_is_left_when_its_body_fails(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with pytest.raises(ZeroDivisionError), exclusive(path):
         raise ZeroDivisionError
-    begin = time.monotonic()
-    with exclusive(path):
+    with exclusive(path, limit=0):
         pass
-    assert time.monotonic() - begin < 5
 
 
 def test_a_lock_that_is_removed_each_time_still_lets_in_one_at_a_time(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_timeout_kills_the_whole_group(tmp_path: Path, quiet: str) -> None:
     begin = time.monotonic()
     with pytest.raises(ToolError, match=r"sh did not end within 0\.5 s and was killed"):
         run(sh(script), timeout=0.5)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 100
     wait_until(lambda: all(map(gone, map(int, pids.read_text().split()))), 10, "both are killed")
 
 
@@ -138,7 +138,7 @@ def test_stop_is_patient_and_then_is_not(tmp_path: Path) -> None:
         wait_until(ready.exists)
         begin = time.monotonic()
         assert child.stop(0.2) == -signal.SIGKILL
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 100
 
 
 def test_leaving_the_block_kills_the_group(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_child_dies_with_the_process_that_started_it() -> None:
         # Only once it has become sleep has setpriv set the signal.
         wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
         parent.send_signal(signal.SIGKILL)
-        parent.wait(10)
+        parent.wait(100)
         wait_until(lambda: gone(pid), 10, "the child died as well")
 
 
@@ -175,7 +175,7 @@ def test_a_process_id_is_not_fooled_by_a_reused_number() -> None:
         assert not other.signal(signal.SIGKILL)
         assert child.poll() is None, "the wrong one was not hit"
         assert this.signal(signal.SIGTERM)
-        assert child.wait(10) == -signal.SIGTERM
+        assert child.wait(100) == -signal.SIGTERM
         assert not this.alive
         assert not this.signal(signal.SIGTERM)
 

@@ -69,7 +69,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def ended(bench: Bench, process: ProcessId) -> int:
     """How it ended: the number of the signal, negative."""
-    return next(p for p in bench.started if p.pid == process.pid).wait(10)
+    return next(p for p in bench.started if p.pid == process.pid).wait(100)
 
 
 def test_workers_beside_a_full_queue_are_retired_then_ended(bench: Bench, tmp_path: Path) -> None:

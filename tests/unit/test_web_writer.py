@@ -162,7 +162,7 @@ def test_threads_and_the_event_loop_take_turns(desk: Desk) -> None:
     thread.start()
     assert inside.wait(20)
     asyncio.run(run())
-    thread.join(20)
+    thread.join(60)
     assert desk.names() == ["thread", "loop"]
     wait_until(lambda: len(desk.wakes) == 2)
 
