@@ -27,7 +27,10 @@ def first_start(config: Config) -> None:
     engine = make_engine(database_url(config))
     try:
         schema.prepare(engine)
-        with Session(engine) as session, session.begin():
+        with (
+            Session(engine.execution_options(copr_write=True)) as session,
+            session.begin(),
+        ):
             _admin(session, config)
             housekeeping.sweep_uploads(config, session)
     except SQLAlchemyError as error:

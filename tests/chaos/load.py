@@ -91,7 +91,8 @@ class Users:
         conf = "copr-be.conf" if self.arena.embedded else "web.conf"
         assert (state / "copr-cli.conf").exists(), "its first start is not over"
         engine = make_engine(database_url(load(self.arena.top / conf)))
-        with Session(engine) as session, session.begin():
+        writing = engine.execution_options(copr_write=True)  # waits for others from its start
+        with Session(writing) as session, session.begin():
             for name in OWNERS:
                 user = session.scalar(sqlalchemy.select(User).where(User.name == name))
                 user = user or User(name=name)
