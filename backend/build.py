@@ -8,12 +8,12 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend import disk, layout, logtail, obtain, rpmtask, triage
+from backend import disk, layout, logtail, obtain, rpmtask, sign, triage
 from backend.admission import admit
 from backend.builders import Artifact, Builder, Package
 from backend.builders import script as scripts
@@ -239,6 +239,7 @@ def _rpms(
         _spec_of(shop, srpm, results, workdir)
     results.place(artifacts)
     results.write_configs(rpmtask.settings(request))
+    _sign(shop, task, results, artifacts)
     packages = [artifact.package for artifact in artifacts]
     document = results_json_rpm(packages)
     results.write_json(document)
@@ -248,6 +249,14 @@ def _rpms(
         "built_packages": summary((p.name, p.version, p.arch) for p in packages),
         "pkg_version": task.version,
     }
+
+
+def _sign(shop: Workshop, task: RpmTask, results: ResultDir, artifacts: Sequence[Artifact]) -> None:
+    """With the project's key, before anybody can see them, and while others may publish."""
+    signer = sign.signer(shop.config, task.owner, task.dirname)
+    if signer and artifacts:
+        paths = [results.path / artifact.package.filename for artifact in artifacts]
+        results.log(f"signed {signer.sign_rpms(paths)} packages")
 
 
 def _publish(

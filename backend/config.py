@@ -104,6 +104,15 @@ class Config:
     web_upload_rate: int
     web_token_days: int
     web_distgit: tuple[str, ...]
+    signing_backend: str
+    signing_key_type: str
+    signing_key_days: int
+    signing_keep_days: int
+    signing_passphrase_file: Path | str
+    signing_timeout: int
+    signing_domain: str
+    signing_program: Path
+    signing_keygen_host: str
     webhook_url: str = field(repr=False)
     webhook_secret: str = field(repr=False)
     webhook_timeout: int
@@ -197,7 +206,7 @@ def _build(path: Path, raw: Mapping[str, Mapping[str, str]], notes: tuple[str, .
         for number in range(values["build_groups"])
     )
     config = Config(path=path, groups=groups, notes=notes, **values)
-    problems += _wrong_urls(config)
+    problems += [*_wrong_urls(config), *_wrong_signing(config)]
     if problems:
         error = ConfigError(*problems)
         error.repaired = config
@@ -356,6 +365,18 @@ def _number(option: Option, where: str, text: str) -> int:
     if option.maximum is not None and number > option.maximum:
         raise ConfigError(f"{where}: must be at most {option.maximum}")
     return number
+
+
+def _wrong_signing(config: Config) -> Iterator[str]:
+    if config.signing_backend == "obs-sign" and not config.signing_domain:
+        yield (
+            f"{config.path}: [signing] domain is empty: obs-sign names keys by it, set it to"
+            " sign_domain of the Copr backend that made them"
+        )
+    for key in ("domain", "keygen_host"):
+        value = getattr(config, f"signing_{key}")
+        if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]*", value):
+            yield f"{config.path}: [signing] {key} = {value[:200]}: write a host name alone"
 
 
 def _wrong_urls(config: Config) -> Iterator[str]:

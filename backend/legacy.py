@@ -12,17 +12,17 @@ from urllib.parse import quote
 Raw = dict[str, dict[str, str]]
 
 _REDIS = ("redis_host", "redis_port", "redis_db", "redis_password")
+_SIGNING = ("do_sign", "keygen_host", "sign_domain")
 #: Old name in [backend] → the name of the same thing here.
 _RENAMED = {"worker_logdir": "log_dir", "num_workers": "max_workers"}
 _NO_VM = "builds run on this machine, group<N>_max_workers limits them"
-_SIGNING = "packages are not signed by this backend yet"
 _PRUNING = "`copr_be.py prune` and [prune] every prune in one process"
 _HOST = "the rpmbuild builder uses what is installed on this host"
 _STATS = "`copr_be.py status` and the event stream tell what goes on"
 #: What takes the place of keys that have no counterpart, by section and pattern.
 _GONE: Mapping[str, Mapping[str, str]] = {
     "backend": {
-        r"do_sign|keygen_host|sign_domain|gently_gpg_sha256": _SIGNING,
+        r"gently_gpg_sha256": "signatures are made with SHA-256",
         r"fedmsg_enabled": "webhook_url announces finished builds",
         r"prune_workers|prune_script": _PRUNING,
         r"statsdir|stats_templates_dir": _STATS,
@@ -65,6 +65,7 @@ def translate(raw: Mapping[str, Mapping[str, str]], known: frozenset[str]) -> tu
         _redis(backend, notes)
         _groups(backend, notes)
         _level(backend, notes)
+        _signing(new, notes)
     for section, patterns in _GONE.items():
         for key in list(new.get(section, {})):
             instead = _instead(patterns, key)
@@ -132,3 +133,25 @@ def _level(keys: dict[str, str], notes: list[str]) -> None:
     if level and meant != level:
         keys["log_level"] = meant
         notes.append(f"[backend] log_level = {level} is read as {meant}")
+
+
+def _signing(new: Raw, notes: list[str]) -> None:
+    """`do_sign` and what belongs to it: today's Copr knows obs-sign alone."""
+    backend, signing = new["backend"], dict(new.get("signing", {}))
+    given = {name: backend.pop(name).strip() for name in _SIGNING if name in backend}
+    if not given:
+        return
+    names = ", ".join(given)
+    if given.get("do_sign", "").lower() not in ("1", "yes", "true", "on"):
+        notes.append(f"[backend] {names} without effect: do_sign is not on")
+        return
+    if signing.get("backend"):
+        notes.append(f"[backend] {names} without effect: [signing] backend is set")
+        return
+    signing["backend"] = "obs-sign"
+    signing.setdefault("domain", given.get("sign_domain") or "fedorahosted.org")
+    if given.get("keygen_host"):
+        signing.setdefault("keygen_host", given["keygen_host"])
+    new["signing"] = signing
+    words = ", ".join(f"{key} = {value}" for key, value in signing.items())
+    notes.append(f"[backend] {names} as [signing] {words}")

@@ -40,7 +40,7 @@ class Option:
 
 
 B, R, W, H, P = "backend", "builder", "web", "webhook", "hosts"
-RP = "repository"
+RP, S = "repository", "signing"
 #: `[prune]`.
 T: Final = "prune"
 
@@ -477,6 +477,71 @@ OPTIONS: Final[tuple[Option, ...]] = (
         " centos-stream=https://gitlab.com/redhat/centos-stream/{namespace}/{package}.git",
         "Where copr-cli build-distgit finds packages, the default first: NAME=URL with {namespace}"
         " and {package}",
+    ),
+    Option(
+        S,
+        "backend",
+        "str",
+        "off",
+        "Who signs packages and metadata, see docs/signing.md: gpg keeps a key for each project in"
+        " statedir, obs-sign asks a signing host",
+        choices=("off", "gpg", "obs-sign"),
+    ),
+    Option(
+        S,
+        "key_type",
+        "str",
+        "rsa4096",
+        "Keys that are made from now on; ed25519 is faster, but unknown to rpm before 4.16",
+        choices=("rsa2048", "rsa3072", "rsa4096", "ed25519"),
+    ),
+    Option(
+        S,
+        "key_days",
+        "int",
+        "0",
+        "Days that a new key is good for, then it gets a successor; 0: for ever",
+        maximum=36_500,
+    ),
+    Option(
+        S,
+        "keep_days",
+        "int",
+        "90",
+        "Days that the public part of an old key stays published after nothing is signed with it",
+        maximum=36_500,
+    ),
+    Option(
+        S,
+        "passphrase_file",
+        "path",
+        "",
+        "File whose first line encrypts the keys of gpg, e.g. outside statedir; empty: permissions"
+        " alone protect them",
+    ),
+    Option(
+        S,
+        "timeout",
+        "seconds",
+        "120",
+        "Longest time that signing one file may take, in seconds",
+        minimum=1,
+        maximum=3600,
+    ),
+    Option(
+        S,
+        "domain",
+        "str",
+        "",
+        "Keys are named OWNER#PROJECT@copr.DOMAIN; empty with gpg: the host of public_url",
+    ),
+    Option(S, "program", "path", "/bin/sign", "obs-sign: its client"),
+    Option(
+        S,
+        "keygen_host",
+        "str",
+        "",
+        "obs-sign: host that makes missing keys (POST http://HOST/gen_key); empty: nobody does",
     ),
     Option(
         H,

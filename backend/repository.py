@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 from xml.etree import ElementTree
 
+from backend import sign
 from backend.config import Config
 from backend.disk import FILE_MODE, make_directory, sync
 from backend.exceptions import InfrastructureError, ToolError
@@ -95,9 +96,9 @@ class Policy:
     signer: Signer | None = None
 
 
-def policy(config: Config, repo: Path) -> Policy:  # noqa: ARG001 - keys are by project
+def policy(config: Config, repo: Path) -> Policy:
     """The policy for a chroot's directory, `<destdir>/<owner>/<dirname>/<chroot>`."""
-    return Policy(keep=config.repository_keep_states)
+    return Policy(keep=config.repository_keep_states, signer=sign.of_repository(config, repo))
 
 
 def publish(

@@ -129,6 +129,9 @@ if [ "$purpose" = test ]; then
     need dnf dnf dnf "tests install from the published repository"
     need ssh openssh-client openssh-clients "tests of builds on other hosts"
     need sshd openssh-server openssh-server "tests of builds on other hosts"
+    need rpmsign rpm rpm-sign "tests of signing"
+    need gpg gpg gnupg2 "tests of signing"
+    need gpg-agent gpg-agent gnupg2 "tests of signing"
     need git git git "tests of the working tree"
     need chromium chromium chromium "tests of the pages"
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ||

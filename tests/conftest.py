@@ -24,6 +24,7 @@ TOOLS = {
     "dnf": ("dnf",),
     "coprcli": ("wget",),
     "chromium": ("chromium",),
+    "gpg": ("gpg", "gpg-agent", "rpmsign"),
     "postgresql": ("initdb",),
     "sshd": ("ssh", "sshd", "ssh-keygen"),
 }

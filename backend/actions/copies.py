@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from backend import layout
@@ -16,12 +17,13 @@ from backend.job import component
 from backend.process import find, run
 from backend.repository import publish
 from backend.rpmfile import is_signed
+from backend.sign import ProjectSigner
 
 _PART = ".copying-"
 
 
 def fork(action: Action, yard: Yard) -> None:
-    """Copy builds into another project, without the signatures of the first one's key.
+    """Copy builds into another project: signed with its key, not with the first one's.
 
     A source project without results is nothing to be copied.
     """
@@ -38,13 +40,16 @@ def fork(action: Action, yard: Yard) -> None:
         return
     with disk(target):
         make_directory(target)
+    signer = yard.signer(*target_names)
+    if signer:
+        signer.prepare()
     for chroot, builds in chroots.items():
         repo = target / chroot
         copied = False
         for old, new in builds.items():
             wanted = yard.result(source / chroot, old)
             if wanted.is_dir():
-                _copy(wanted, yard.result(repo, new), _forked)
+                _copy(wanted, yard.result(repo, new), partial(_forked, signer))
                 copied = True
         if copied and chroot != SRPM_CHROOT:
             publish(repo, policy=yard.policy(repo))
@@ -109,18 +114,26 @@ def _link(source: str, target: str) -> None:
     shutil.copy2(source, target, follow_symlinks=False)
 
 
-def _forked(copy: Path, target: Path) -> None:
-    """Take the signatures off, and say whose build it is now."""
-    signed = [str(path) for path in sorted(copy.glob("*.rpm")) if is_signed(path)]
-    if signed:
-        result = run([find("rpmsign"), "--delsign", *signed], timeout=600)
-        if result.code:
-            raise OSError(f"rpmsign --delsign: {result.last_line}")
-    for path in signed:
-        Path(path).chmod(FILE_MODE)
+def _forked(signer: ProjectSigner | None, copy: Path, target: Path) -> None:
+    """Exchange the signatures, or take them off, and say whose build it is now."""
+    packages = sorted(copy.glob("*.rpm"))
+    if signer and target.parent.name != SRPM_CHROOT:
+        signer.sign_rpms(packages, again=True)
+    else:
+        _take_signatures_off([path for path in packages if is_signed(path)])
     info = copy / layout.BUILD_INFO
     if info.is_file():
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
         number = int(target.name[:8]) if target.name[:8].isdecimal() else 0
         own = [f"build_id={number}" if line.startswith("build_id=") else line for line in lines]
         info.write_text("\n".join(own), encoding="utf-8")
+
+
+def _take_signatures_off(signed: list[Path]) -> None:
+    if not signed:
+        return
+    result = run([find("rpmsign"), "--delsign", *map(str, signed)], timeout=600)
+    if result.code:
+        raise OSError(f"rpmsign --delsign: {result.last_line}")
+    for path in signed:
+        path.chmod(FILE_MODE)

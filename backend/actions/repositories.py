@@ -41,8 +41,15 @@ def createrepo(action: Action, yard: Yard) -> None:
 
 
 def gen_gpg_key(action: Action, yard: Yard) -> None:
-    """Nothing to do while no signing is configured, as in today's backend with `do_sign` off."""
-    yard.say(f"{action.label}: signing is off, no key is made for {', '.join(action.projects)}")
+    """Have a key for the project, and its public part in the project's directory; nothing to do
+    while signing is off, as in today's backend."""
+    owner, name = action.name("ownername"), action.name("projectname")
+    signer = yard.signer(owner, name)
+    if signer is None:
+        yard.say(f"{action.label}: signing is off, no key is made for {owner}/{name}")
+        return
+    yard.path(owner, name)
+    signer.prepare()
 
 
 def update_comps(action: Action, yard: Yard) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from backend import layout
 from backend.exceptions import ActionError, InfrastructureError, ToolError
 from backend.repository import Policy
+from backend.sign import ProjectSigner
 
 #: Entries of a chroot's directory that are no results.
 _RESERVED = {"repodata", layout.DEVEL, "appdata", "cache", "tmp", layout.COMPS}
@@ -21,16 +22,23 @@ def _plain(_repo: Path) -> Policy:
     return Policy()
 
 
+def _nobody(_owner: str, _name: str) -> ProjectSigner | None:
+    """Signing is off."""
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Yard:
     """`frontend_url` is asked for files that actions name; `say` is told what was left out;
-    `policy` knows how a chroot's directory is published."""
+    `policy` knows how a chroot's directory is published, `signer` who signs for a project (of
+    an owner and a name), if anybody does."""
 
     destdir: Path
     results_url: str
     frontend_url: str
     say: Callable[[str], None]
     policy: Callable[[Path], Policy] = _plain
+    signer: Callable[[str, str], ProjectSigner | None] = _nobody
 
     def path(self, *parts: str) -> Path:
         """A path below the results. `parts` are checked names; a symlink that leads out of the

@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 
+from backend import sign
 from backend.builders.plugin import load_builder, try_out
 from backend.commands import facts
 from backend.commands.master import Master
@@ -90,6 +91,7 @@ def everything(config: Config, master: Master | None) -> Iterator[Finding]:
     yield from disk_space(config)
     yield from tools(config)
     yield builder(config)
+    yield from signing(config)
     yield queue_server(config, master)
     if config.embedded:
         yield modules()
@@ -170,6 +172,28 @@ def builder(config: Config) -> Finding:
     except OSError as error:
         return Finding(name, "fault", f"{error}: correct that, then check again")
     return Finding(name, "ok", f"it works here; builds {chroots}")
+
+
+def signing(config: Config) -> Iterator[Finding]:
+    """What signs is there; nothing is signed to find out."""
+    if not sign.signs(config):
+        return
+    faults = []
+    secret = config.signing_passphrase_file
+    if config.signing_backend == sign.GPG and secret:
+        try:
+            if not Path(secret).read_bytes().partition(b"\n")[0]:
+                faults.append(f"{secret}: its first line is empty: write the passphrase there")
+        except OSError as error:
+            faults.append(f"passphrase_file {secret}: {error.strerror}: make it readable")
+    if config.signing_backend == sign.OBS and not os.access(config.signing_program, os.X_OK):
+        faults.append(
+            f"{config.signing_program} is not there: install obs-sign, or correct program"
+        )
+    for fault in faults:
+        yield Finding("signing", "fault", fault)
+    if not faults:
+        yield Finding("signing", "ok", f"by {config.signing_backend}")
 
 
 def queue_server(config: Config, master: Master | None) -> Finding:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import redis
 
+from backend import sign
 from backend.action import Action
 from backend.action_plan import MAX_FAULTS, Waiting, pause, plan
 from backend.actions import Yard, perform
@@ -238,6 +239,7 @@ def _carry_out(
         frontend_url=config.frontend_url,
         say=events.emit,
         policy=lambda repo: policy(config, repo),
+        signer=lambda owner, name: sign.signer(config, owner, name),
     )
     try:
         if waiting.faults >= MAX_FAULTS:

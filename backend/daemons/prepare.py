@@ -4,6 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
+from backend import sign
 from backend.config import Config
 from backend.exceptions import ConfigError, CoprBackendError
 from backend.identity import Identity
@@ -16,7 +17,7 @@ def check_tools(config: Config) -> dict[str, str]:
     With a real frontend that includes git: RPM tasks come from dist-git.
     """
     tools = ["createrepo_c", *([] if config.redis_url else ["redis-server"])]
-    return find_all([*tools, *([] if config.embedded else ["git"])])
+    return find_all([*tools, *sign.tools(config), *([] if config.embedded else ["git"])])
 
 
 def check_directories(config: Config, identity: Identity | None = None) -> None:

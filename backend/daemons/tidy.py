@@ -5,12 +5,15 @@ import contextlib
 import redis
 
 from backend import constants as names
+from backend import sign
 from backend.builders import Builder
 from backend.config import Config
 
 
 def sweep_workdirs(config: Config, builder: Builder) -> list[str]:
-    """Remove what ended builds left in `statedir/work`; returns the troubles met."""
+    """Remove what ended builds left in `statedir/work`, and who was killed while signing in
+    rundir; returns the troubles met."""
+    sign.sweep(config)
     troubles = []
     for slot in sorted((config.statedir / "work").glob("[0-9]*")):
         for left in slot.iterdir():

@@ -72,6 +72,16 @@ def new_chroots(session: Session, project: Project, chroots: Sequence[str]) -> N
     createrepo(session, project, chroots, NEW_CHROOT, urgent=True)
 
 
+def gen_key(session: Session, project: Project) -> None:
+    """Have a key made that signs what the project publishes."""
+    data = {
+        "ownername": project.owner,
+        "projectname": project.name,
+        "appstream": settings.of(project, "appstream"),
+    }
+    _add(session, project, ActionType.GEN_GPG_KEY, object_type="copr", data=data)
+
+
 def fork(
     session: Session, source: Project, target: Project, builds: Mapping[str, Mapping[str, str]]
 ) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
+from backend import sign
 from backend.constants import SRPM_CHROOT, Status
 from backend.web import actions, latest, names, openapi, permissions
 from backend.web.api_projects import own_project
@@ -44,6 +45,8 @@ def project_fork(
         source = get_project(session, ownername, projectname)
         target = _target(session, user, source, (owner, name), body.get("confirm") is True)
         builds = _copy_builds(session, user, source, target)
+        if sign.signs(ctx.config):
+            actions.gen_key(session, target)
         actions.new_chroots(session, target, target.chroots)
         actions.fork(session, source, target, builds)
         reply = project_json(ctx, target)

@@ -8,6 +8,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
+from backend import sign
 from backend.web import actions, housekeeping, names, openapi, permissions, settings
 from backend.web.errors import ApiError
 from backend.web.models import Project, User
@@ -67,6 +68,8 @@ def project_add(
             )
             session.add(project)
             session.flush()
+            if sign.signs(ctx.config):
+                actions.gen_key(session, project)
             actions.new_chroots(session, project, project.chroots)
         reply = project_json(ctx, project)
     return JSONResponse(reply)

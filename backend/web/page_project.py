@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from backend import sign
 from backend.chroot import Chroot
 from backend.web import rows, summaries, verdicts
 from backend.web.errors import ApiError
@@ -92,6 +93,13 @@ def _packages(session: Session, project: Project, after: str) -> dict[str, Any]:
     return {"packages": items, "more_packages": more}
 
 
+def _trust(ctx: Context, base: str) -> tuple[str, ...]:
+    """What readers have to check; `base` is the URL of the project's results."""
+    if not sign.signs(ctx.config):
+        return ("gpgcheck=0", "repo_gpgcheck=0")
+    return ("gpgcheck=1", f"gpgkey={base}/{sign.PUBKEY}", "repo_gpgcheck=1")
+
+
 @router.get("/coprs/{owner}/{name}/repo/{release}")
 @router.get("/coprs/{owner}/{name}/repo/{release}/")
 @router.get("/coprs/{owner}/{name}/repo/{release}/{filename}")
@@ -113,8 +121,7 @@ def repo_file(ctx: Ctx, owner: str, name: str, release: str, filename: str = "")
         f"baseurl={base}/{system}-{version}-$basearch/",
         "type=rpm-md",
         "skip_if_unavailable=True",
-        "gpgcheck=0",
-        "repo_gpgcheck=0",
+        *_trust(ctx, base),
         "enabled=1",
         "enabled_metadata=1",
     )

@@ -181,3 +181,23 @@ def test_check_shows_what_became_of_each_key(
     out = capsys.readouterr().out
     assert "statsdir has no effect" in out
     assert "redis_host" in out
+
+
+def test_signing_of_today_is_taken_over(tmp_path: Path) -> None:
+    config = read(tmp_path, TODAY.replace("do_sign=false", "do_sign=true"))
+    assert config.signing_backend == "obs-sign"
+    assert config.signing_domain == "fedorahosted.org"
+    assert config.signing_keygen_host == "example.com"
+    assert len(noted(config, "do_sign")) == 1
+    assert read(tmp_path, TODAY).signing_backend == "off"
+    own = "[signing]\nbackend=gpg\n"
+    config = read(tmp_path, TODAY.replace("do_sign=false", "do_sign=1") + own)
+    assert config.signing_backend == "gpg"
+    assert "is set" in noted(config, "do_sign")[0]
+
+
+def test_obs_sign_needs_the_domain_of_its_keys(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="domain is empty"):
+        read(tmp_path, "[signing]\nbackend=obs-sign\n")
+    with pytest.raises(ConfigError, match="host name alone"):
+        read(tmp_path, "[signing]\nbackend=gpg\ndomain=a b\n")
