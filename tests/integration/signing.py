@@ -39,7 +39,7 @@ class Reader:
             subprocess.run([*SUDO, "rm", "-rf", self.top / "root", self.top / "cache"], check=True)
         return subprocess.run(
             [
-                *SUDO, "dnf", "-q", "-y", f"--installroot={self.top}/root", "--releasever=12",
+                *SUDO, "dnf", "-q", "-y", "--noplugins", f"--installroot={self.top}/root", "--releasever=12",
                 f"--setopt=reposdir={self.top}/repos", f"--setopt=cachedir={self.top}/cache",
                 f"--setopt=logdir={self.top}", *command,
             ],
