@@ -39,7 +39,8 @@ class Reader:
             subprocess.run([*SUDO, "rm", "-rf", self.top / "root", self.top / "cache"], check=True)
         return subprocess.run(
             [
-                *SUDO, "dnf", "-q", "-y", "--noplugins", f"--installroot={self.top}/root", "--releasever=12",
+                *SUDO, "dnf", "-q", "-y", "--noplugins", "--releasever=12",
+                f"--installroot={self.top}/root",
                 f"--setopt=reposdir={self.top}/repos", f"--setopt=cachedir={self.top}/cache",
                 f"--setopt=logdir={self.top}", *command,
             ],
