@@ -1,7 +1,7 @@
 """A line to a host that may break: steps that can be repeated are, over new connections.
 
 How long a host may be silent before it is given up is `[hosts] timeout`; after a third of that
-a connection counts as hung.
+a connection counts as hung, and after twice that the host ends a build that nobody asks for.
 """
 
 import contextlib
@@ -136,12 +136,12 @@ class Line:
         made = bundle(builder_module(self._config))
         connection = Connection(self._host, self._config, made, shared=self._shared)
         try:
-            connection.greet(listener)
+            connection.greet(listener, self._patience())
             connection.send(
                 "setup",
                 config=host_config(self._config),
                 farm=self.farm,
-                lease=self._config.hosts_timeout + 30,
+                lease=2 * self._config.hosts_timeout,
                 tick=int(self.rhythm),
                 limit=self._limit,
             )
@@ -155,6 +155,14 @@ class Line:
             raise
         self._shared = True
         return connection
+
+    def _patience(self) -> float:
+        """How long a new connection may take: less when the host is to be given up before."""
+        most = 2.0 * self._config.hosts_connect_timeout
+        if not self._alive:
+            return most
+        left = self._alive + self._config.hosts_timeout - time.monotonic()
+        return min(most, max(1.0, left))
 
     def _try_again(self, listener: Listener, error: Lost) -> None:
         """Raises HostError when there is no more time."""

@@ -98,7 +98,8 @@ def arguments(host: Host, config: Config, *, shared: bool) -> list[str]:
 
 def control_path(host: Host, config: Config) -> Path:
     """The socket of the shared connection: one for each way to reach a host."""
-    way = [str(host), str(config.hosts_identity), str(config.hosts_ssh_config)]
+    files = (config.hosts_identity, config.hosts_known_hosts, config.hosts_ssh_config)
+    way = [str(host), *map(str, files)]
     name = hashlib.sha256("\0".join(way).encode()).hexdigest()[:16]
     return config.rundir / "ssh" / name
 
@@ -133,10 +134,10 @@ class Connection:
             [*arguments(host, config, shared=shared), command], self._errors.fileno()
         )
 
-    def greet(self, listener: Listener) -> None:
-        """Until the agent is there, and has what it needs. Raises Lost, or HostError when trying
-        again is of no use."""
-        deadline = time.monotonic() + 2 * self._config.hosts_connect_timeout
+    def greet(self, listener: Listener, patience: float) -> None:
+        """Until the agent is there, and has what it needs. Raises Lost after `patience` seconds,
+        or HostError when trying again is of no use."""
+        deadline = time.monotonic() + patience
         said = b""
         while True:
             match = _WORD.search(said)

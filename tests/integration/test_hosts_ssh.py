@@ -1,0 +1,276 @@
+"""Builds over a real sshd: the same results as here, and what happens when the host goes wrong."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.builders import Artifact, BuildRequest
+from backend.config import Config, load
+from backend.exceptions import BuildError, Canceled, CoprBackendError, HostError, Killed
+from backend.hosts import HostBuilder, connect
+from tests.conftest import wait_until
+from tests.integration import sshd
+from tests.integration.farm import make_srpm
+from tests.integration.sshd import Sshd
+
+pytestmark = [pytest.mark.sshd, pytest.mark.rpmbuild]
+
+#: Goes on when there is a file /tmp/go in the sandbox.
+WAIT = "echo first half\nuntil test -e /tmp/go; do sleep 0.02; done\necho second half"
+
+
+class Watch:
+    """A Monitor that remembers, and can be told to cancel."""
+
+    def __init__(self) -> None:
+        self.log = b""
+        self.cancel = False
+        self._fd, self._write = os.pipe()
+
+    def output(self, data: bytes) -> None:
+        self.log += data
+
+    def wakeup_fd(self) -> int:
+        return self._fd
+
+    def check(self) -> None:
+        if self.cancel:
+            raise Canceled("canceled on request")
+
+    def stop(self) -> None:
+        self.cancel = True
+        os.write(self._write, b"x")
+
+    def close(self) -> None:
+        os.close(self._fd)
+        os.close(self._write)
+
+
+class Site:
+    """A host, and what is built there."""
+
+    def __init__(self, top: Path, host: Sshd, config: Config) -> None:
+        self.top, self.host, self.config = top, host, config
+        self.srpms: dict[str, Path] = {}
+        self.count = 0
+
+    def srpm(self, name: str, build: str) -> Path:
+        if name not in self.srpms:
+            self.srpms[name] = make_srpm(self.top / "src", name, build)
+        return self.srpms[name]
+
+    def builder(self, limit: int = 1, **options: Any) -> HostBuilder:
+        return connect(self.host.address, replace(self.config, **options), limit)
+
+    def request(self, builder: HostBuilder, srpm: Path) -> BuildRequest:
+        self.count += 1
+        workdir = self.top / f"work{self.count}"
+        workdir.mkdir(mode=0o700)
+        return BuildRequest(
+            srpm=srpm,
+            chroot=builder.chroots()[0],
+            workdir=workdir,
+            slot=0,
+            timeout=100,
+            stall_timeout=100,
+            max_log=10**6,
+        )
+
+    def go(self) -> None:
+        """Let a waiting build go on."""
+        (run,) = self.host.runs()
+        (run / "work" / "area" / "tmp" / "go").touch()
+
+    def is_clean(self) -> bool:
+        return not self.host.runs()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    top = tmp_path_factory.mktemp("ssh")
+    with sshd.hosts(top / "hosts", 1) as (host,):
+        conf = top / "copr-be.conf"
+        conf.write_text(
+            f"[backend]\nstatedir = {top}/state\nrundir = {top}/run\n[hosts]\n"
+            f"identity = {top}/hosts/id\nknown_hosts = {top}/hosts/known_hosts\n"
+        )
+        yield Site(top, host, load(conf))
+
+
+class Build:
+    """A build in a thread of its own."""
+
+    def __init__(self, site: Site, name: str, text: str, limit: int = 1, **options: Any) -> None:
+        self.watch = Watch()
+        self.artifacts: tuple[Artifact, ...] = ()
+        self.error: BaseException | None = None
+        self.builder = site.builder(limit, **options)
+        self._request = site.request(self.builder, site.srpm(name, text))
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self.artifacts = self.builder.build(self._request, self.watch)
+        except CoprBackendError as error:
+            self.error = error
+
+    def __enter__(self) -> "Build":
+        self._thread.start()
+        return self
+
+    def printed(self, text: bytes) -> "Build":
+        """Wait until it has."""
+        known: Callable[[], bool] = lambda: text in self.watch.log or not self._thread.is_alive()  # noqa: E731
+        wait_until(known, 60, f"{text!r}, {self.error}")
+        assert text in self.watch.log, (self.error, self.watch.log)
+        return self
+
+    def end(self) -> None:
+        self._thread.join(90)
+        assert not self._thread.is_alive()
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread.is_alive():
+            self.watch.stop()
+        self.end()
+        self.builder.cleanup(self._request.workdir, 0)
+        self.builder.close()
+        self.watch.close()
+
+
+def test_results_are_those_of_a_build_here(site: Site) -> None:
+    with Build(site, "green", "echo I am built") as build:
+        build.end()
+        assert build.error is None
+        assert [artifact.path.name for artifact in build.artifacts] == [
+            "green-1-1.noarch.rpm",
+            "green-1-1.src.rpm",
+        ]
+        for artifact in build.artifacts:
+            assert artifact.path.stat().st_mode & 0o7777 == 0o644
+            assert artifact.path.name == artifact.package.filename
+        assert build.watch.log.count(b"I am built") == 2  # the command, and what it says
+    wait_until(site.is_clean, what="nothing is left on the host")
+    assert len(list((site.host.cache / "agent").iterdir())) == 1
+
+
+def test_a_failure_is_that_of_the_package(site: Site) -> None:
+    with Build(site, "red", "echo oh no; exit 3") as build:
+        build.end()
+        assert isinstance(build.error, BuildError)
+        assert "Bad exit status" in str(build.error)
+        assert b"oh no" in build.watch.log
+    wait_until(site.is_clean, what="nothing is left on the host")
+
+
+def test_a_canceled_build_ends_on_the_host(site: Site) -> None:
+    with Build(site, "waits", WAIT) as build:
+        build.printed(b"\nfirst half\n").watch.stop()
+        build.end()
+        assert isinstance(build.error, Canceled)
+        wait_until(site.is_clean, what="nothing is left on the host")
+
+
+def test_a_dropped_connection_is_resumed_where_it_was(site: Site) -> None:
+    with Build(site, "waits", WAIT) as build:
+        build.printed(b"\nfirst half\n")
+        site.host.drop()
+        site.go()
+        build.end()
+        assert build.error is None
+        assert len(build.artifacts) == 2
+        assert build.watch.log.count(b"\nfirst half\n") == 1
+        assert build.watch.log.count(b"\nsecond half\n") == 1
+    wait_until(site.is_clean, what="nothing is left on the host")
+
+
+def test_a_frozen_host_is_given_up_and_what_was_lost_there_gives_way(site: Site) -> None:
+    with Build(site, "waits", WAIT, hosts_timeout=6) as build:
+        build.printed(b"\nfirst half\n")
+        site.host.freeze()
+        try:
+            build.end()
+        finally:
+            site.host.thaw()
+        assert isinstance(build.error, HostError)
+        assert "not heard of for" in str(build.error)
+        # The host is back, and the lost build still runs there. It gives way to the next.
+        with Build(site, "green", "echo I am built") as other:
+            other.end()
+            assert other.error is None
+        wait_until(site.is_clean, what="nothing is left on the host")
+
+
+def test_without_sshd_the_host_is_given_up_at_once(site: Site) -> None:
+    builder = site.builder()
+    site.host.stop()
+    try:
+        with pytest.raises(HostError, match="Connection refused"):
+            builder.ping()
+    finally:
+        site.host.start()
+    builder.ping()
+    builder.close()
+
+
+def test_a_killed_guard_takes_the_build_with_it(site: Site) -> None:
+    with Build(site, "waits", WAIT) as build:
+        build.printed(b"\nfirst half\n")
+        (run,) = site.host.runs()
+        guard = max(_holders(run / "control"), key=lambda pid: -_started(pid))
+        os.kill(guard, signal.SIGKILL)
+        build.end()
+        assert isinstance(build.error, Killed)
+    # What it leaves is swept by whoever comes next.
+    builder = site.builder()
+    builder.ping()
+    builder.close()
+    assert site.is_clean()
+
+
+def _holders(path: Path) -> list[int]:
+    """Who has the file open, and no sshd session above it."""
+    found = []
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if fd.readlink() == path:
+                found.append(int(fd.parts[2]))
+        except OSError:
+            continue
+    return found
+
+
+def _started(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "says"),
+    [
+        ("hosts_known_hosts", "", "Host key verification failed.*known_hosts"),
+        ("hosts_identity", None, "Permission denied.*authorized_keys"),
+    ],
+)
+def test_what_keeps_us_out_is_said_with_the_remedy(
+    site: Site, tmp_path: Path, option: str, content: str | None, says: str
+) -> None:
+    other = tmp_path / "other"
+    if content is None:
+        sshd.make_key(other)
+    else:
+        other.write_text(content)
+    builder = site.builder(1, **{option: other})
+    with pytest.raises(HostError, match=says):
+        builder.ping()
+
+
+def test_a_host_without_python_is_told_apart(site: Site) -> None:
+    builder = site.builder(hosts_python="/usr/bin/no-such-python")
+    with pytest.raises(HostError, match="install Python"):
+        builder.ping()
