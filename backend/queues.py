@@ -18,7 +18,8 @@ from retask import Task as RetaskTask
 from backend import constants as names
 from backend import wake
 from backend.exceptions import Canceled, CoprBackendError, ProtocolError
-from backend.process import ProcessId
+from backend.records import Records
+from backend.register import Register
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def task_of(payload: str) -> str:
         raise ProtocolError(f"a queue holds {payload[:100]!r}: no 'task_id' in it") from error
 
 
-class Queues:
+class Queues(Register, Records):
     """All state that lives in Redis, over one client (see `redis_server.connect`)."""
 
     def __init__(self, client: "redis.Redis") -> None:
@@ -147,15 +148,6 @@ class Queues:
 
     # --- workers and claims ---------------------------------------------------------------
 
-    def register(self, worker: str, group: int, process: ProcessId) -> None:
-        """Say which process this worker is; its claim is returned once that one is dead."""
-        key = names.WORKER_KEY.format(worker=worker)
-        fields = {"pid": process.pid, "start": process.start, "group": group}
-        pipe = self.client.pipeline(transaction=True)
-        pipe.hset(key, mapping=cast(Any, fields))
-        pipe.sadd(names.WORKERS_KEY, worker)
-        pipe.execute()
-
     def claim(self, group: int, worker: str, timeout: int) -> Claim | None:
         """Wait for a task and take it, atomically; None after `timeout` seconds."""
         key = names.CLAIM_KEY.format(worker=worker)
@@ -192,26 +184,6 @@ class Queues:
                 self.client.lrem(names.CLAIM_KEY.format(worker=worker), 1, payload)
         return found
 
-    def holds(self, worker: str) -> bool:
-        """True when the worker has a claim."""
-        return bool(self.client.exists(names.CLAIM_KEY.format(worker=worker)))
-
-    def holder(self, worker: str) -> tuple[ProcessId, int] | None:
-        """The process behind a worker's name and its group; None if it never registered."""
-        return self.holders([worker])[worker]
-
-    def holders(self, workers: Iterable[str]) -> dict[str, tuple[ProcessId, int] | None]:
-        """`holder` of many, in one request."""
-        workers = list(workers)
-        pipe = self.client.pipeline(transaction=False)
-        for worker in workers:
-            pipe.hmget(names.WORKER_KEY.format(worker=worker), "pid", "start", "group")
-        found: dict[str, tuple[ProcessId, int] | None] = dict.fromkeys(workers)
-        for worker, (pid, start, group) in zip(workers, pipe.execute(), strict=True):
-            with contextlib.suppress(TypeError, ValueError):
-                found[worker] = ProcessId(int(pid), int(start)), int(group)
-        return found
-
     def give_back(self, worker: str, group: int) -> None:
         """Return what a worker holds to the front of its queue, to be taken next."""
         claim, queue = names.CLAIM_KEY.format(worker=worker), names.QUEUE_KEY.format(group=group)
@@ -219,68 +191,6 @@ class Queues:
             pass
         idle = {"task": "", "since": ""}
         self.client.hset(names.WORKER_KEY.format(worker=worker), mapping=cast(Any, idle))
-
-    def bury(self, worker: str) -> None:
-        """Forget a dead worker, whose claim has been returned."""
-        pipe = self.client.pipeline(transaction=True)
-        pipe.delete(names.WORKER_KEY.format(worker=worker), names.CLAIM_KEY.format(worker=worker))
-        pipe.srem(names.WORKERS_KEY, worker)
-        pipe.execute()
-
-    def workers(self) -> list[str]:
-        """Names of all registered workers."""
-        return sorted(cast(set[str], self.client.smembers(names.WORKERS_KEY)))
-
-    def enlist(self) -> None:
-        """Find workers and claims that the set of workers has forgotten. Reads all keys."""
-        for prefix in (names.WORKER_PREFIX, names.CLAIM_PREFIX):
-            for key in self.client.scan_iter(match=prefix + "*", count=1000):
-                self.client.sadd(names.WORKERS_KEY, str(key).removeprefix(prefix))
-
-    def count_death(self, task_id: str) -> int:
-        """One more worker died over this task; returns how many by now."""
-        key = names.TASK_KEY.format(task=task_id)
-        return int(self.client.hincrby(key, "deaths", 1))
-
-    def note_death(self, who: str, now: float) -> int:
-        """Remember who died; returns how many others did in the last `LATELY` seconds."""
-        pipe = self.client.pipeline(transaction=True)
-        pipe.zadd(names.DEATHS_KEY, {who: now})
-        pipe.zremrangebyscore(names.DEATHS_KEY, 0, now - names.LATELY)
-        pipe.zcard(names.DEATHS_KEY)
-        return int(pipe.execute()[-1]) - 1
-
-    def count_fault(self, task_id: str) -> int:
-        """The farm could not do it once more; returns how often by now."""
-        return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "faults", 1))
-
-    def trouble_age(self, task_id: str, now: float) -> float:
-        """Seconds since this was first asked about the task, or first after it was settled: how
-        long it has been in trouble."""
-        key = names.TASK_KEY.format(task=task_id)
-        self.client.hsetnx(key, "trouble", str(now))
-        return now - float(str(self.client.hget(key, "trouble") or now))
-
-    def count_trouble(self, task_id: str) -> int:
-        """The task is given back once more; returns how often by now, since it was settled."""
-        return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "tries", 1))
-
-    def settled(self, task_id: str) -> None:
-        """The task is out of its trouble: what comes next is a new one."""
-        self.client.hdel(names.TASK_KEY.format(task=task_id), "trouble", "tries")
-
-    def place(self, task_id: str) -> str:
-        """The result directory that the task's last start told; empty if none did."""
-        return str(self.client.hget(names.TASK_KEY.format(task=task_id), "result_dir") or "")
-
-    def tell_place(self, task_id: str, result_dir: str, event: str = "") -> None:
-        """Remember the result directory, which every later report must repeat; `event` (see
-        `Events.text`) goes onto the stream in the same round trip."""
-        pipe = self.client.pipeline(transaction=False)
-        pipe.hset(names.TASK_KEY.format(task=task_id), "result_dir", result_dir)
-        if event:
-            pipe.xadd(names.EVENTS_KEY, {"event": event}, maxlen=names.EVENTS_MAXLEN)
-        pipe.execute()
 
     def current(self, claim: Claim) -> bool:
         """True unless a newer start of the same task has taken over, or the claim is gone."""
@@ -294,10 +204,6 @@ class Queues:
         pipe.sismember(names.CANCEL_KEY, claim.task_id)
         number, held, canceled = pipe.execute()
         return str(number) == str(claim.attempt) and bool(held), bool(canceled)
-
-    def supersede(self, task_id: str) -> None:
-        """Whoever builds the task now is not to report it: it stops by itself."""
-        self.client.incr(names.ATTEMPT_KEY.format(task=task_id))
 
     def finish(self, claim: Claim, build: Mapping[str, Any] | None, event: str = "") -> bool:
         """End a claim, in one atomic step and one round trip: `build` goes into the outbox and
@@ -344,21 +250,6 @@ class Queues:
     def request_cancel(self, task_id: str) -> None:
         """Mark a running task as to be stopped; its worker is then woken by a signal."""
         self.client.sadd(names.CANCEL_KEY, task_id)
-
-    def forget(self, task_id: str) -> None:
-        """A task that is nowhere on the conveyor any more leaves nothing behind."""
-        self.client.delete(
-            names.TASK_KEY.format(task=task_id), names.ATTEMPT_KEY.format(task=task_id)
-        )
-        self.client.srem(names.CANCEL_KEY, task_id)
-
-    def started(self, task_id: str) -> bool:
-        """True when a worker has ever taken the task, and its end is not settled yet."""
-        return bool(self.client.exists(names.ATTEMPT_KEY.format(task=task_id)))
-
-    def accepted(self, task_id: str) -> bool:
-        """True when the frontend has accepted the task's success, not long ago."""
-        return bool(self.client.exists(names.DELIVERED_KEY.format(task=task_id)))
 
     def cancel_requested(self, task_id: str) -> bool:
         """True when the task must be stopped."""

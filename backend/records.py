@@ -1,0 +1,75 @@
+"""What Redis remembers of single tasks: attempts, deaths, faults and where their results lie."""
+
+import redis
+
+from backend import constants as names
+
+
+class Records:
+    """Counters and notes by task id; they go when the task's report is delivered."""
+
+    client: "redis.Redis"
+
+    def count_death(self, task_id: str) -> int:
+        """One more worker died over this task; returns how many by now."""
+        key = names.TASK_KEY.format(task=task_id)
+        return int(self.client.hincrby(key, "deaths", 1))
+
+    def note_death(self, who: str, now: float) -> int:
+        """Remember who died; returns how many others did in the last `LATELY` seconds."""
+        pipe = self.client.pipeline(transaction=True)
+        pipe.zadd(names.DEATHS_KEY, {who: now})
+        pipe.zremrangebyscore(names.DEATHS_KEY, 0, now - names.LATELY)
+        pipe.zcard(names.DEATHS_KEY)
+        return int(pipe.execute()[-1]) - 1
+
+    def count_fault(self, task_id: str) -> int:
+        """The farm could not do it once more; returns how often by now."""
+        return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "faults", 1))
+
+    def trouble_age(self, task_id: str, now: float) -> float:
+        """Seconds since this was first asked about the task, or first after it was settled: how
+        long it has been in trouble."""
+        key = names.TASK_KEY.format(task=task_id)
+        self.client.hsetnx(key, "trouble", str(now))
+        return now - float(str(self.client.hget(key, "trouble") or now))
+
+    def count_trouble(self, task_id: str) -> int:
+        """The task is given back once more; returns how often by now, since it was settled."""
+        return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "tries", 1))
+
+    def settled(self, task_id: str) -> None:
+        """The task is out of its trouble: what comes next is a new one."""
+        self.client.hdel(names.TASK_KEY.format(task=task_id), "trouble", "tries")
+
+    def place(self, task_id: str) -> str:
+        """The result directory that the task's last start told; empty if none did."""
+        return str(self.client.hget(names.TASK_KEY.format(task=task_id), "result_dir") or "")
+
+    def tell_place(self, task_id: str, result_dir: str, event: str = "") -> None:
+        """Remember the result directory, which every later report must repeat; `event` (see
+        `Events.text`) goes onto the stream in the same round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hset(names.TASK_KEY.format(task=task_id), "result_dir", result_dir)
+        if event:
+            pipe.xadd(names.EVENTS_KEY, {"event": event}, maxlen=names.EVENTS_MAXLEN)
+        pipe.execute()
+
+    def supersede(self, task_id: str) -> None:
+        """Whoever builds the task now is not to report it: it stops by itself."""
+        self.client.incr(names.ATTEMPT_KEY.format(task=task_id))
+
+    def forget(self, task_id: str) -> None:
+        """A task that is nowhere on the conveyor any more leaves nothing behind."""
+        self.client.delete(
+            names.TASK_KEY.format(task=task_id), names.ATTEMPT_KEY.format(task=task_id)
+        )
+        self.client.srem(names.CANCEL_KEY, task_id)
+
+    def started(self, task_id: str) -> bool:
+        """True when a worker has ever taken the task, and its end is not settled yet."""
+        return bool(self.client.exists(names.ATTEMPT_KEY.format(task=task_id)))
+
+    def accepted(self, task_id: str) -> bool:
+        """True when the frontend has accepted the task's success, not long ago."""
+        return bool(self.client.exists(names.DELIVERED_KEY.format(task=task_id)))
