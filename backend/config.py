@@ -2,6 +2,7 @@
 
 import configparser
 import difflib
+import ipaddress
 import os
 import platform
 import re
@@ -104,6 +105,7 @@ class Config:
     web_upload_rate: int
     web_token_days: int
     web_distgit: tuple[str, ...]
+    web_hook_networks: tuple[str, ...]
     signing_backend: str
     signing_key_type: str
     signing_key_days: int
@@ -397,6 +399,11 @@ def _wrong_urls(config: Config) -> Iterator[str]:
         if url and not good:
             shown = "…" if key == "webhook_url" else url
             yield f"{config.path}: {key} = {shown}: write http://HOST or https://HOST"
+    for network in config.web_hook_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            yield f"{config.path}: hook_networks: {error}: write e.g. 10.1.0.0/16"
     if not config.embedded and not config.results_baseurl:
         yield (
             f"{config.path}: results_baseurl is empty: with frontend_base_url set,"

@@ -479,6 +479,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         " and {package}",
     ),
     Option(
+        W,
+        "hook_networks",
+        "words",
+        "",
+        "Private networks, e.g. 10.1.0.0/16, in which projects' webhooks may be; all others of"
+        " this machine and of private addresses are refused",
+    ),
+    Option(
         S,
         "backend",
         "str",

@@ -31,13 +31,15 @@ def delivery_id(build: int, state: str) -> str:
     return f"{build}-{state}"
 
 
-def headers(delivery: str, body: bytes, secret: str, now: float) -> dict[str, str]:
+def headers(
+    delivery: str, body: bytes, secret: str, now: float, *, event: str = "build.finished"
+) -> dict[str, str]:
     """Of one try. `X-Hub-Signature-256` is GitHub's; `X-Copr-Signature-256` covers the time too."""
     stamp = str(int(now))
     fields = {
         "Content-Type": "application/json",
         "User-Agent": "copr-backend",
-        "X-Copr-Event": "build.finished",
+        "X-Copr-Event": event,
         "X-Copr-Delivery": delivery,
         "X-Copr-Timestamp": stamp,
     }

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from backend.constants import SRPM_CHROOT, Status
 from backend.explain import Place
-from backend.web import batches, housekeeping, latest, openapi, permissions, states, verdicts
+from backend.web import batches, hooks, housekeeping, latest, openapi, permissions, states, verdicts
 from backend.web.errors import ApiError
 from backend.web.models import Build, User
 from backend.web.paging import Part
@@ -137,6 +137,7 @@ def build_cancel(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
         if states.is_finished(build):
             raise ApiError(409, f"Cannot cancel build {build_id}")
         states.cancel(session, build)
+        hooks.note(ctx, session, [build])
         reply = build_json(ctx, build)
         session.flush()
         announce(session, "cancel")

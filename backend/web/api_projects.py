@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
 from backend import sign
-from backend.web import actions, housekeeping, names, openapi, permissions, settings
+from backend.web import actions, hooks, housekeeping, names, openapi, permissions, settings
 from backend.web.errors import ApiError
 from backend.web.models import Project, User
 from backend.web.paging import Paging, Part
@@ -163,6 +163,7 @@ def project_delete(
         reply = project_json(ctx, project)
         project.deleted_on = now()
         actions.forget(session, project)
+        hooks.remove(session, hooks.of(session, project))
     for build in builds:
         housekeeping.forget_upload(ctx, build)
     housekeeping.remove_project(ctx, project)

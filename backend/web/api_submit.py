@@ -69,10 +69,16 @@ def _target(
         "background": body.get("background") is True,
         "enable_net": project.settings.get("enable_net", False) if net is None else net is True,
         "isolation": isolation,
-        "options": settings.bootstrap(body),
+        "options": settings.bootstrap(body) | _came_by(body),
         "excluded": excluded,
         "chroots": [chroot for chroot in chroots if chroot not in excluded],
     }
+
+
+def _came_by(body: Mapping[str, Any]) -> Options:
+    """Which webhook asked for the build, if one did."""
+    how = body.get("webhook")
+    return {"webhook": how} if how in ("custom", "github", "gitlab", "bitbucket") else {}
 
 
 def _add(
@@ -164,15 +170,22 @@ async def package_build(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Respon
     def add(session: Session) -> Options:
         project, _ = _target(session, user, body)
         package = get_package(session, project, body.get("package_name"))
-        if not package.source_type:
-            raise ApiError(
-                400, f"Unset default source for package {package.name}: copr-cli"
-                " edit-package-scm, -pypi, -rubygems, -custom or -distgit"
-            )  # fmt: skip
-        source = (Source(package.source_type), dict(package.source))
-        return build_json(ctx, _add(session, user, body, source, package))
+        return build_json(ctx, rebuild(session, user, body, package, {}))
 
     return JSONResponse(await ctx.write(add))
+
+
+def rebuild(
+    session: Session, user: User, body: Mapping[str, Any], package: Package, change: Options
+) -> Build:
+    """A build of a package from the source that it is configured with, but for `change`."""
+    if not package.source_type:
+        raise ApiError(
+            400, f"Unset default source for package {package.name}: copr-cli"
+            " edit-package-scm, -pypi, -rubygems, -custom or -distgit"
+        )  # fmt: skip
+    source = (Source(package.source_type), {**package.source, **change})
+    return _add(session, user, body, source, package)
 
 
 async def _received(request: Request, ctx: Ctx, user: CurrentUser) -> tuple[Upload, Options]:

@@ -21,6 +21,7 @@ from backend.web import (
     api_builds,
     api_chroots,
     api_forks,
+    api_hooks,
     api_packages,
     api_permissions,
     api_projects,
@@ -30,16 +31,21 @@ from backend.web import (
     batches,
     browser,
     errors,
+    hooks,
     live,
     machines,
     openapi,
     page_build,
+    page_hooks,
     page_project,
     pages,
     results,
     samples,
     schema,
+    webhooks,
 )
+from backend.web.courier import Courier
+from backend.web.hooked import Hooked
 from backend.web.render import HERE
 from backend.web.store import Context, database_url, make_engine
 from backend.web.writer import Wake
@@ -49,8 +55,8 @@ _NUL = "The address holds a NUL character"
 #: In this order: `/coprs/build/…` comes before `/coprs/<owner>/…`.
 PARTS = (
     *(backend_api, backend_actions, api_submit, api_builds, api_projects, api_forks),
-    *(api_chroots, api_packages, api_permissions, api_account, results),
-    *(pages, browser, live, machines, page_build, page_project),
+    *(api_chroots, api_packages, api_permissions, api_account, api_hooks, results),
+    *(pages, browser, live, machines, page_build, page_hooks, page_project, webhooks),
 )
 
 
@@ -108,6 +114,19 @@ def _harmless(wake: Wake) -> Wake:
     return try_to_wake
 
 
+def _waker(wake: Wake, hooked: Hooked) -> Wake:
+    """Messages of webhooks are this process's own business, all else is the grabber's."""
+    outside = _harmless(wake)
+
+    def tell(why: str, tasks: list[dict[str, Any]]) -> None:
+        if why == hooks.NEWS:
+            hooked.ring()
+        else:
+            outside(why, tasks)
+
+    return tell
+
+
 def create_app(
     config: Config,
     *,
@@ -125,23 +144,30 @@ def create_app(
     from any thread, says where unfinished tasks are; `look()` sees the farm.
     """
     engine = make_engine(database_url(config))
-
+    hooked = Hooked()
     ctx = Context.of(
         config,
         password,
         chroots,
         engine,
-        _harmless(wake),
+        _waker(wake, hooked),
         explain=batches.explaining(explain, engine),
         look=look,
+        hooked=hooked,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         schema.prepare(engine)
-        sampler = asyncio.get_running_loop().create_task(samples.sampling(ctx))
+        hooked.begin()
+        await hooks.learn(ctx)
+        courier = Courier(ctx)
+        loop = asyncio.get_running_loop()
+        helpers = [loop.create_task(work) for work in (samples.sampling(ctx), courier.run())]
         yield
-        sampler.cancel()
+        for helper in helpers:
+            helper.cancel()
+        await courier.stop()
         engine.dispose()
 
     app = FastAPI(

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from backend.constants import Status
-from backend.web import actions, batches, housekeeping, rows, states, tasks, verdicts
+from backend.web import actions, batches, hooks, housekeeping, rows, states, tasks, verdicts
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, CancelRequest, Project
 from backend.web.request import (
@@ -106,6 +106,8 @@ async def starting_build(request: Request) -> Response:
         else:
             states.apply(build, body | {"status": int(Status.STARTING)})
         rows.save(connection, [build])
+        if not answer["can_start"]:  # what ended a task
+            hooks.note(ctx, found, [build])
         return answer
 
     return JSONResponse(await ctx.write_rows(start))
@@ -142,7 +144,7 @@ async def update(request: Request) -> Response:
         builds = {_identity(build, "id"): build for build in _objects(body, "builds")}
         for build in builds.values():
             _check_status(build)
-        known, uploads = await ctx.write_rows(lambda session: _take_over(session, builds))
+        known, uploads = await ctx.write_rows(lambda found: _take_over(ctx, found, builds))
         for report in builds.values():
             ctx.tally.count(report)
         if uploads:
@@ -157,7 +159,9 @@ async def update(request: Request) -> Response:
     return JSONResponse(reply)
 
 
-def _take_over(session: Rows, builds: dict[int, dict[str, Any]]) -> tuple[set[int], list[Build]]:
+def _take_over(
+    ctx: Context, session: Rows, builds: dict[int, dict[str, Any]]
+) -> tuple[set[int], list[Build]]:
     """Ids of the builds that exist, and those whose upload is not needed any more."""
     connection = session.connection()
     found = rows.builds(connection, builds)
@@ -171,6 +175,7 @@ def _take_over(session: Rows, builds: dict[int, dict[str, Any]]) -> tuple[set[in
         if batches.releases(connection, build):
             announce(session, "new")
     rows.save(connection, found.values())
+    hooks.note(ctx, session, found.values())
     for number in found:
         verdicts.remember(connection, number, builds[number])
     return set(found), uploads
@@ -217,6 +222,8 @@ def canceled(ctx: Ctx, task_id: str) -> Response:
     with ctx.writing() as session:
         build = states.acknowledge(session, task_id)
         done = build is not None and states.upload_is_done(build)
+        if build is not None:
+            hooks.note(ctx, session, [build])
     if build is not None and done:
         housekeeping.forget_upload(ctx, build)
     return JSONResponse("success")

@@ -1,6 +1,7 @@
 """Removes what deleted projects, builds and finished uploads leave on disk."""
 
 import logging
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from backend.web.models import Build, Project
 from backend.web.states import upload_is_done
 from backend.web.store import Context
 
+#: Name of the file that holds what a webhook was sent, beside uploaded packages.
+PAYLOAD = "hook_payload"
+_STORED = (Source.UPLOAD, Source.CUSTOM)
 _log = logging.getLogger(__name__)
 
 
@@ -39,9 +43,18 @@ def _remove(path: Path) -> None:
 
 
 def forget_upload(ctx: Context, build: Build) -> None:
-    """Remove the uploaded source package of a build."""
-    if build.source_type == Source.UPLOAD:
+    """Remove the uploaded source package of a build, or what a webhook was sent."""
+    if build.source_type in _STORED and build.source.get("tmp"):
         _remove(uploads(ctx) / Path(build.source["tmp"]).name)
+
+
+def keep_payload(ctx: Context, data: bytes) -> str:
+    """Store what a webhook was sent, for the script of its build; returns the random name."""
+    token = secrets.token_hex(16)
+    directory = uploads(ctx) / token
+    directory.mkdir(parents=True, mode=0o755)
+    (directory / PAYLOAD).write_bytes(data)
+    return token
 
 
 def sweep_uploads(config: Config, session: Session) -> None:
@@ -52,7 +65,7 @@ def sweep_uploads(config: Config, session: Session) -> None:
     directory = config.statedir / "uploads"
     if not directory.is_dir():
         return
-    unfinished = select(Build).where(Build.source_type == int(Source.UPLOAD))
+    unfinished = select(Build).where(Build.source_type.in_([int(kind) for kind in _STORED]))
     needed = {b.source.get("tmp") for b in session.scalars(unfinished) if not upload_is_done(b)}
     for entry in directory.iterdir():
         if entry.name not in needed:

@@ -40,6 +40,8 @@ class Project(Base):
     chroot_settings: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     created_on: Mapped[int]
     deleted_on: Mapped[int | None]
+    #: Part of the addresses at which forges ask for builds; None: there are none.
+    webhook_secret: Mapped[str | None]
     __table_args__ = (
         Index(
             "project_name",
@@ -198,3 +200,43 @@ class Sample(Base):
     waiting: Mapped[int]
     succeeded: Mapped[int]
     failed: Mapped[int]
+
+
+class Hook(Base):
+    """An address that is told of each finished build of a project."""
+
+    __tablename__ = "hook"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    url: Mapped[str]
+    #: Signs the messages; empty: they are not signed.
+    secret: Mapped[str]
+    created_on: Mapped[int]
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+class Delivery(Base):
+    """A message for a hook, and how its delivery went; kept for a while as a log."""
+
+    __tablename__ = "hook_delivery"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hook_id: Mapped[int] = mapped_column(ForeignKey("hook.id", ondelete="CASCADE"))
+    event: Mapped[str]
+    #: None for a message that somebody sent to try the address.
+    build_id: Mapped[int | None]
+    #: The same at each try.
+    name: Mapped[str]
+    body: Mapped[str] = mapped_column(Text)
+    created_on: Mapped[int]
+    tries: Mapped[int] = mapped_column(default=0)
+    #: When it is tried next; None: it was taken, or given up.
+    due: Mapped[int | None] = mapped_column(index=True)
+    #: HTTP status of the last answer; None: there was none.
+    status: Mapped[int | None]
+    trouble: Mapped[str | None]
+    ended_on: Mapped[int | None]
+    __table_args__ = (
+        Index("deliveries_of_hook", "hook_id", "id"),
+        Index("delivery_of_build", "hook_id", "build_id"),
+        {"sqlite_autoincrement": True},
+    )

@@ -121,7 +121,8 @@ def build_page(ctx: Ctx, viewer: Shown, build_id: int) -> Response:
             "source": source_url(ctx, build),
             "packages": {c.name: c.packages for c in build.chroots if c.packages},
             "finished": states.is_finished(build),
-            "may_change": viewer.may_change(build.project.owner),
+            "may_build": viewer.may(session, build.project, "builder"),
+            "webhook": build.options.get("webhook"),
         }
     tails = {task["name"]: _tail(ctx, task) for task in found}
     return viewer.page("build.html", tasks=found, tails=tails, **values)

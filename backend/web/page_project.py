@@ -38,6 +38,8 @@ def project_page(
     with ctx.reading() as session:
         project = get_project(session, owner, name)
         values = _packages(session, project, after) | _builds(ctx, session, project, before)
+        values["may_build"] = viewer.may(session, project, "builder")
+        values["may_change"] = viewer.may(session, project, "admin")
     releases: dict[str, list[str]] = {}
     for chroot in project.chroots:
         parsed = Chroot.parse(chroot)
@@ -47,7 +49,6 @@ def project_page(
         project=project,
         releases=releases,
         first=not before,
-        may_change=viewer.may_change(owner),
         upload_limit=ctx.config.web_max_upload,
         **values,
     )

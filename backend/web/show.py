@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from backend.web import session
-from backend.web.models import User
+from backend.web import permissions, session
+from backend.web.models import Project, User
 from backend.web.render import HEADERS, render
 from backend.web.request import Ctx, context
 from backend.web.store import Context
@@ -35,9 +36,11 @@ class Viewer:
         )
         return HTMLResponse(text, status, HEADERS)
 
-    def may_change(self, owner: str) -> bool:
-        """May he change what belongs to `owner`? Only to show buttons: whoever acts checks."""
-        return self.user is not None and self.user.name == owner
+    def may(self, session: Session, project: Project, role: str) -> bool:
+        """May he act as `role` in the project? Only to show buttons: whoever acts checks."""
+        return self.user is not None and permissions.may(
+            session.connection(), self.user, project, role
+        )
 
 
 async def viewer(request: Request, ctx: Ctx) -> Viewer:

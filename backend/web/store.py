@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.config import Config
 from backend.explain import Explain, nothing
 from backend.farmview import Look, nobody
+from backend.web.hooked import Hooked
 from backend.web.rates import Rates
 from backend.web.tailer import Tailers
 from backend.web.tally import Tally
@@ -74,6 +75,7 @@ class Context:
     look: Look = nobody
     tally: Tally = field(default_factory=Tally)
     tailers: Tailers = field(default_factory=Tailers)
+    hooked: Hooked = field(default_factory=Hooked)
 
     @classmethod
     def of(
@@ -86,6 +88,7 @@ class Context:
         *,
         explain: Explain = nothing,
         look: Look = nobody,
+        hooked: Hooked | None = None,
     ) -> "Context":
         """A context with a writer of its own."""
         return cls(
@@ -97,6 +100,7 @@ class Context:
             rates=Rates(config.web_upload_rate),
             explain=explain,
             look=look,
+            hooked=hooked or Hooked(),
         )
 
     @contextlib.contextmanager

@@ -58,9 +58,11 @@ class Server:
             self.process.kill()
         self.process.join()
 
-    def cli(self, *arguments: str, code: int = 0) -> str:
+    def cli(self, *arguments: str, code: int = 0, answer: str = "") -> str:
         command = [str(CLI), "--config", str(self.config.web_cli_config), *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=50)
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=50, input=answer
+        )
         assert done.returncode == code, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 

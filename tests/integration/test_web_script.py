@@ -256,6 +256,16 @@ def test_a_new_token_replaces_the_old_one(server: Server) -> None:
     assert "Login invalid/expired" in server.cli("create", "other", "--chroot", FEDORA, code=1)
 
 
+def test_a_new_webhook_secret(server: Server) -> None:
+    server.cli("create", "hello", "--chroot", FEDORA)
+    shown = server.cli("new-webhook-secret", "hello", answer="y\n")
+    secret = shown.rpartition("Generated new token: ")[2].strip()
+    server.cli("add-package-scm", "hello", "--name", "tools", "--clone-url", "https://h/x.git")
+    reply = server.http.post(f"/webhooks/custom/1/{secret}/tools/")
+    assert (reply.status_code, reply.text) == (200, "1\n")
+    assert "does not exist" in server.cli("new-webhook-secret", "no", answer="y\n", code=1)
+
+
 def test_what_the_real_frontend_lacks_too(server: Server, tmp_path: Path) -> None:
     package = tmp_path / "hello-2.8-1.x86_64.rpm"
     package.write_bytes(SRPM)
