@@ -166,6 +166,16 @@ def _tidying(command: Callable[..., argparse.ArgumentParser]) -> None:
     prune.add_argument("--all", action="store_true", help="everything (the default without --yes)")
     prune.add_argument("--yes", action="store_true", help="remove it")
     prune.add_argument("--json", action="store_true", help="for programs")
+    promote = command(
+        "promote", _promote, "copy builds into another project, all of them in one step",
+        "SOURCE and TARGET may be the same project in devel mode: then the builds are released."
+        "\nRepeating it is harmless.\n\nexit codes: 0 done, 1 failed",
+    )  # fmt: skip
+    promote.add_argument("source", metavar="SOURCE", help="OWNER/NAME")
+    promote.add_argument("target", metavar="TARGET", help="OWNER/NAME")
+    promote.add_argument("builds", metavar="BUILD", type=int, nargs="+")
+    promote.add_argument("--limit", type=float, default=600.0, metavar="SECONDS",
+                         help="how long to wait until they are published")  # fmt: skip
 
 
 # --- from arguments to calls; what is heavy is imported only by who needs it ------------------
@@ -284,6 +294,13 @@ def _prune(args: argparse.Namespace) -> int:
     return prune.run(
         _config(args), owner=args.owner, project=args.project, yes=args.yes, as_json=args.json
     )
+
+
+def _promote(args: argparse.Namespace) -> int:
+    from backend.commands import promote  # noqa: PLC0415
+
+    config, pidfile = _config(args), _pidfile(args)
+    return promote.run(config, pidfile, args.source, args.target, args.builds, limit=args.limit)
 
 
 def _quickstart(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from backend.exceptions import InfrastructureError, ToolError
 from backend.layout import COMPS, DEVEL, SUCCESS
 from backend.locks import exclusive
 from backend.process import Result, find, run
+from backend.publishset import held
 
 LOCK = ".repo.lock"
 _PRIVATE = ".publish-"
@@ -238,8 +239,9 @@ def is_published(repo: Path) -> bool:
 
 def _packages(repo: Path, without: Collection[str]) -> Iterator[str]:
     """RPMs of successful builds, relative to the repository, in a stable order."""
+    out = {*without, *held(repo)}
     for directory in sorted(repo.iterdir()):
-        if directory.name in without:
+        if directory.name in out:
             continue
         if directory.name.startswith(".") or not (directory / SUCCESS).is_file():
             continue

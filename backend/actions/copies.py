@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from backend import layout
+from backend import layout, publishset
 from backend.action import Action
 from backend.actions.yard import Yard, disk, remove
 from backend.constants import SRPM_CHROOT
@@ -25,7 +25,9 @@ _PART = ".copying-"
 def fork(action: Action, yard: Yard) -> None:
     """Copy builds into another project: signed with its key, not with the first one's.
 
-    A source project without results is nothing to be copied.
+    Everything is copied before anything is published, and readers of a repository then see all
+    of the copies at one instant. A source project without results is nothing to be copied. Our
+    own frontend says `devel` when the target publishes by hand.
     """
     source = yard.path(*_full_name(action.old_value, "old_value"))
     target_names = _full_name(action.new_value, "new_value")
@@ -43,16 +45,44 @@ def fork(action: Action, yard: Yard) -> None:
     signer = yard.signer(*target_names)
     if signer:
         signer.prepare()
-    for chroot, builds in chroots.items():
-        repo = target / chroot
-        copied = False
-        for old, new in builds.items():
-            wanted = yard.result(source / chroot, old)
-            if wanted.is_dir():
-                _copy(wanted, yard.result(repo, new), partial(_forked, signer))
-                copied = True
-        if copied and chroot != SRPM_CHROOT:
-            publish(repo, policy=yard.policy(repo))
+    finish = partial(_forked, signer)
+    copied = [
+        chroot
+        for chroot, builds in chroots.items()
+        if _copy_set(action, yard, source / chroot, target / chroot, builds, finish)
+    ]
+    for chroot in copied:
+        if chroot != SRPM_CHROOT:
+            repo = target / chroot
+            publish(
+                repo,
+                mark=partial(publishset.release, repo, f"{action.id}"),
+                devel_url=yard.devel_url(action.flag("devel"), *target_names, chroot),
+                policy=yard.policy(repo),
+            )
+
+
+def _copy_set(
+    action: Action,
+    yard: Yard,
+    source: Path,
+    repo: Path,
+    builds: Mapping[str, str],
+    finish: Callable[[Path, Path], None],
+) -> bool:
+    """Copy them into `repo`, where they do not count yet; False when there is none."""
+    there = {
+        new: yard.result(source, old)
+        for old, new in builds.items()
+        if yard.result(source, old).is_dir() or yard.result(repo, new).is_dir()
+    }
+    if any(not (repo / new).is_dir() for new in there) and source.name != SRPM_CHROOT:
+        with disk(repo):
+            make_directory(repo)
+            publishset.hold(repo, f"{action.id}", there)
+    for new, wanted in there.items():
+        _copy(wanted, repo / new, finish)
+    return bool(there)
 
 
 def _full_name(value: str | None, field: str) -> tuple[str, str]:

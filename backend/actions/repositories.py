@@ -1,6 +1,7 @@
 """Actions on the repository of a chroot: metadata, group file, key."""
 
 import os
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from backend import layout
@@ -8,7 +9,7 @@ from backend.action import Action
 from backend.actions.yard import Yard, disk
 from backend.disk import FILE_MODE, make_directory, sync
 from backend.exceptions import ActionError, BuildError, InfrastructureError
-from backend.repository import publish
+from backend.repository import Choose, publish
 from backend.sources import download
 
 #: Largest group file that is fetched, in bytes.
@@ -18,8 +19,10 @@ MAX_COMPS = 64 * 1024**2
 def createrepo(action: Action, yard: Yard) -> None:
     """Make the repository of each directory and chroot, or bring it up to date.
 
-    One that cannot be made does not keep the others from being made.
+    One that cannot be made does not keep the others from being made. Our own frontend names
+    `builds` (chroot → result directories) when only those are to be released beside what is.
     """
+    chosen = action.directories("builds") if action.get("builds") is not None else None
     owner, devel = action.name("ownername"), action.flag("devel")
     chroots = action.names("chroots")
     if action.flag("appstream"):
@@ -31,6 +34,7 @@ def createrepo(action: Action, yard: Yard) -> None:
             try:
                 publish(
                     repo,
+                    choose=_with(chosen.get(chroot, ())) if chosen is not None else None,
                     devel_url=yard.devel_url(devel, owner, dirname, chroot),
                     policy=yard.policy(repo),
                 )
@@ -38,6 +42,11 @@ def createrepo(action: Action, yard: Yard) -> None:
                 trouble.append(str(error))
     if trouble:
         raise InfrastructureError("; ".join(trouble))
+
+
+def _with(results: Collection[str]) -> Choose:
+    """What is listed now, and these."""
+    return lambda now: now | set(results)
 
 
 def gen_gpg_key(action: Action, yard: Yard) -> None:

@@ -17,18 +17,18 @@ NEW_CHROOT, TOGGLE, BY_HAND = 1, 3, 4
 _URGENT = -99
 
 
-def _add(session: Session, project: Project, kind: ActionType, **values: Any) -> None:
-    session.add(
-        Action(
-            action_type=int(kind),
-            project_id=project.id,
-            owner=project.owner,
-            created_on=now(),
-            result=int(ActionResult.WAITING),
-            **values,
-        )
+def _add(session: Session, project: Project, kind: ActionType, **values: Any) -> Action:
+    action = Action(
+        action_type=int(kind),
+        project_id=project.id,
+        owner=project.owner,
+        created_on=now(),
+        result=int(ActionResult.WAITING),
+        **values,
     )
+    session.add(action)
     announce(session, "action")
+    return action
 
 
 def createrepo(
@@ -80,6 +80,49 @@ def gen_key(session: Session, project: Project) -> None:
         "appstream": settings.of(project, "appstream"),
     }
     _add(session, project, ActionType.GEN_GPG_KEY, object_type="copr", data=data)
+
+
+def release(session: Session, project: Project, builds: Mapping[str, Sequence[str]]) -> Action:
+    """Have builds listed among the released packages of a project that publishes by hand, beside
+    what is; `builds`: chroot → result directories. (`builds` is our own: PROTOCOL A.12.)"""
+    data = {
+        "ownername": project.owner,
+        "projectname": project.name,
+        "project_dirnames": [project.name],
+        "chroots": sorted(builds),
+        "builds": {chroot: list(names) for chroot, names in builds.items()},
+        "appstream": settings.of(project, "appstream"),
+        "storage": 0,
+        "reason": BY_HAND,
+        "devel": False,
+    }
+    kind = ActionType.CREATEREPO
+    action = _add(session, project, kind, object_type="repository", object_id=0, data=data)
+    session.flush()
+    return action
+
+
+def copy(
+    session: Session,
+    source: str,
+    target: Project,
+    builds: Mapping[str, Mapping[str, str]],
+    *,
+    devel: bool,
+) -> Action:
+    """Have results in the directory `source` (`owner/dirname`) copied, as for a fork."""
+    data = {"user": target.owner, "copr": target.name, "builds_map": builds, "storage": 0}
+    action = _add(
+        session,
+        target,
+        ActionType.FORK,
+        object_type="copr",
+        old_value=source,
+        new_value=target.full_name,
+        data={**data, "devel": devel},
+    )
+    session.flush()
+    return action
 
 
 def fork(

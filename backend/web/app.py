@@ -25,6 +25,7 @@ from backend.web import (
     api_packages,
     api_permissions,
     api_projects,
+    api_promote,
     api_submit,
     backend_actions,
     backend_api,
@@ -55,8 +56,9 @@ _NUL = "The address holds a NUL character"
 #: In this order: `/coprs/build/…` comes before `/coprs/<owner>/…`.
 PARTS = (
     *(backend_api, backend_actions, api_submit, api_builds, api_projects, api_forks),
-    *(api_chroots, api_packages, api_permissions, api_account, api_hooks, results),
-    *(pages, browser, live, machines, page_build, page_hooks, page_project, webhooks),
+    *(api_chroots, api_packages, api_permissions, api_account, api_hooks, api_promote),
+    *(results, pages, browser, live, machines),
+    *(page_build, page_hooks, page_project, webhooks),
 )
 
 

@@ -18,7 +18,9 @@ from backend.web.queries import find_project, in_progress
 from backend.web.states import ACTIVE, now
 
 T = TypeVar("T")
-_READERS = (int(ActionType.FORK), int(ActionType.RAWHIDE_TO_RELEASE))
+_READERS = tuple(
+    int(kind) for kind in (ActionType.FORK, ActionType.RAWHIDE_TO_RELEASE, ActionType.CREATEREPO)
+)
 
 
 class EmbeddedBooks:
@@ -123,8 +125,14 @@ def _wanted(session: Session) -> Iterator[str]:
         builds: dict[str, Any] = action.data.get("builds_map") or {}
         for chroot, names in builds.items():
             yield from (f"{action.old_value}/{chroot}/{name}" for name in names)
+        released = action.data.get("builds")
+        if isinstance(released, dict):  # of a project that publishes by hand
+            base = f"{action.owner}/{action.data.get('projectname')}"
+            for chroot, names in released.items():
+                yield from (f"{base}/{chroot}/{name}" for name in names)
+            continue
         where = f"{action.owner}/{action.data.get('copr_dir')}/{action.data.get('rawhide_chroot')}"
-        yield from (f"{where}/{name}" for name in action.data.get("builds") or ())
+        yield from (f"{where}/{name}" for name in released or ())
 
 
 def _claimed(session: Session, project: Project, dirname: str) -> Iterator[str]:

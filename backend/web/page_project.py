@@ -10,9 +10,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from backend import sign
 from backend.chroot import Chroot
-from backend.web import rows, summaries, verdicts
+from backend.web import rows, settings, summaries, verdicts
 from backend.web.errors import ApiError
-from backend.web.models import Build, Package, Project
+from backend.web.models import Build, Package, Project, User
 from backend.web.queries import get_project
 from backend.web.request import Ctx
 from backend.web.show import Shown
@@ -21,6 +21,7 @@ from backend.web.store import Context
 router = APIRouter()
 _BUILDS = 30
 _PACKAGES = 40
+_TARGETS = 200
 Number = Annotated[int | None, Query(ge=1, le=2**62)]
 
 
@@ -40,6 +41,7 @@ def project_page(
         values = _packages(session, project, after) | _builds(ctx, session, project, before)
         values["may_build"] = viewer.may(session, project, "builder")
         values["may_change"] = viewer.may(session, project, "admin")
+        values["targets"] = _targets(session, project, viewer.user)
     releases: dict[str, list[str]] = {}
     for chroot in project.chroots:
         parsed = Chroot.parse(chroot)
@@ -52,6 +54,18 @@ def project_page(
         upload_limit=ctx.config.web_max_upload,
         **values,
     )
+
+
+def _targets(session: Session, project: Project, user: User | None) -> list[tuple[str, str]]:
+    """Where the viewer may promote builds to: names, and words for them."""
+    if user is None:
+        return []
+    query = select(Project).where(Project.owner == user.name, Project.deleted_on.is_(None))
+    own = session.scalars(query.order_by(Project.name).limit(_TARGETS)).all()
+    found = [(p.full_name, p.full_name) for p in own if p.id != project.id]
+    if project.owner == user.name and settings.of(project, "devel_mode"):
+        found.insert(0, (project.full_name, "its released packages"))
+    return found
 
 
 def _builds(ctx: Context, session: Session, project: Project, before: int | None) -> dict[str, Any]:
