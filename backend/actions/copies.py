@@ -49,7 +49,7 @@ def fork(action: Action, yard: Yard) -> None:
     copied = [
         chroot
         for chroot, builds in chroots.items()
-        if _copy_set(action, yard, source / chroot, target / chroot, builds, finish)
+        if _copy_set(action, yard, source / chroot, target / chroot, builds, finish=finish)
     ]
     for chroot in copied:
         if chroot != SRPM_CHROOT:
@@ -68,6 +68,7 @@ def _copy_set(
     source: Path,
     repo: Path,
     builds: Mapping[str, str],
+    *,
     finish: Callable[[Path, Path], None],
 ) -> bool:
     """Copy them into `repo`, where they do not count yet; False when there is none."""
