@@ -7,7 +7,17 @@ from starlette.responses import JSONResponse, Response
 
 from backend.constants import SRPM_CHROOT, Status
 from backend.explain import Place
-from backend.web import batches, hooks, housekeeping, latest, openapi, permissions, states, verdicts
+from backend.web import (
+    batches,
+    hooks,
+    housekeeping,
+    latest,
+    openapi,
+    permissions,
+    rows,
+    states,
+    verdicts,
+)
 from backend.web.errors import ApiError
 from backend.web.models import Build, User
 from backend.web.paging import Part
@@ -43,8 +53,7 @@ def build_list(
         ids = list(session.scalars(part.apply(query, {"id": Build.id})))
         found: dict[int, Build] = {}
         for start in range(0, len(ids), _AT_ONCE):
-            some = select(Build).where(Build.id.in_(ids[start : start + _AT_ONCE]))
-            found |= {build.id: build for build in session.scalars(some)}
+            found |= rows.builds(session.connection(), ids[start : start + _AT_ONCE])
         items = [build_json(ctx, found[number]) for number in ids]
     return JSONResponse(part.page(items))
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from backend.constants import Status
+from backend.constants import FINISHED, Status
 from backend.web import states
 from backend.web.models import Build, BuildChroot, Project
 
@@ -21,24 +21,21 @@ def _any(statuses: Sequence[Status]) -> ColumnElement[bool]:
 
 
 def has_status(status: Status) -> ColumnElement[bool]:
-    """`states.build_status` as a condition on builds."""
+    """`states.build_status` as a condition on builds; of those that are not finished, which are
+    few, the tasks are looked at."""
+    if status in FINISHED:
+        return Build.final == int(status)
     first = [int(s) for s in states.SOURCE_FIRST]
     by_source = Build.source_status == int(status)
-    if status == Status.CANCELED:
-        own: ColumnElement[bool] = or_(Build.canceled.is_(True), by_source)
-    else:
-        own = and_(by_source, Build.source_status.in_(first))
+    own = and_(by_source, Build.source_status.in_(first))
     if status in states.ORDER:
         before = states.ORDER[: states.ORDER.index(status)]
         rest = and_(_any([status]), ~_any(before)) if before else _any([status])
     elif status == Status.WAITING:
         rest = ~_any(states.ORDER)
     else:
-        return and_(Build.canceled.is_(False), own)
-    by_chroots = and_(Build.source_status.not_in(first), rest)
-    if status == Status.CANCELED:
-        return or_(own, by_chroots)
-    return and_(Build.canceled.is_(False), or_(own, by_chroots))
+        return and_(Build.final.is_(None), own)
+    return and_(Build.final.is_(None), or_(own, and_(Build.source_status.not_in(first), rest)))
 
 
 def of_packages(

@@ -80,7 +80,10 @@ class Package(Base):
     source_type: Mapped[int | None]
     source: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
-    __table_args__ = (Index("package_name", "project_id", "name", unique=True),)
+    __table_args__ = (
+        Index("package_name", "project_id", "name", unique=True),
+        Index("package_of_project", "project_id", "id"),
+    )
 
 
 class Batch(Base):
@@ -96,7 +99,7 @@ class Build(Base):
 
     __tablename__ = "build"
     id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     dirname: Mapped[str]
     submitter: Mapped[str]
     source_type: Mapped[int]
@@ -117,6 +120,8 @@ class Build(Base):
     ended_on: Mapped[int | None]
     failure: Mapped[str | None]
     batch_id: Mapped[int | None] = mapped_column(index=True)
+    #: The state that users see, once it is finished; None before. Kept by `finals` and `rows`.
+    final: Mapped[int | None]
     #: When its source package was pruned, in seconds since 1970.
     pruned_on: Mapped[int | None]
     #: `bootstrap` and its image, if they differ from the project's.
@@ -126,8 +131,9 @@ class Build(Base):
         lazy="selectin", order_by="BuildChroot.name", cascade="all, delete-orphan"
     )
     __table_args__ = (
-        Index("build_of_package", "project_id", "pkg_name"),
+        Index("build_of_package", "project_id", "pkg_name", "id"),
         Index("build_of_project", "project_id", "id"),
+        Index("build_by_state", "project_id", "final", "id"),
         {"sqlite_autoincrement": True},
     )
 

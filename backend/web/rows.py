@@ -11,6 +11,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, bindparam, insert, select, update
 
 from backend.constants import Status
+from backend.web import states
 from backend.web.models import Build, BuildChroot, Package, Project, User
 
 _BUILD, _CHROOT, _PACKAGE, _PROJECT, _USER = (
@@ -44,7 +45,7 @@ _TOO_LARGE = 2**31
 #: Columns that reports change.
 _BUILD_CHANGES = (
     *("source_status", "pkg_name", "pkg_version", "srpm_url"),
-    *("result_dir", "started_on", "ended_on", "failure"),
+    *("result_dir", "started_on", "ended_on", "failure", "final"),
 )
 _CHROOT_CHANGES = ("status", "started_on", "ended_on", "result_dir", "failure", "packages")
 _SAVE_BUILD = (
@@ -107,6 +108,7 @@ def save(connection: Connection, items: Iterable[Build]) -> None:
     """Write back what has changed in builds that `builds` read, new chroots and packages too."""
     changed, chroots, added = [], [], []
     for build in items:
+        build.final = states.final(build)
         if values := _changed(build, _BUILD_CHANGES):
             changed.append(values | {"key": build.id})
             if values["new_pkg_name"] != cast(Any, build).saved["pkg_name"]:

@@ -43,6 +43,12 @@ def is_finished(build: Build) -> bool:
     return build_status(build) in FINISHED
 
 
+def final(build: Build) -> int | None:
+    """The state that users see, if nothing more will happen to it."""
+    status = build_status(build)
+    return int(status) if status in FINISHED else None
+
+
 def upload_is_done(build: Build) -> bool:
     """True when nobody will read the uploaded package again."""
     token: str = build.source.get("tmp", "")

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.config import Config
 from backend.explain import Explain, nothing
 from backend.farmview import Look, nobody
+from backend.web import finals  # noqa: F401  (listens to all sessions)
 from backend.web.hooked import Hooked
 from backend.web.rates import Rates
 from backend.web.tailer import Tailers

@@ -63,6 +63,7 @@ def test_an_old_database_is_moved_and_keeps_its_rows(engine: Engine) -> None:
         assert schema.version(connection) == schema.HEAD
         row = connection.execute(text("SELECT * FROM build WHERE id = 42")).one()
         assert (row.pkg_name, row.batch_id, row.options) == ("hello", None, "{}")
+        assert row.final == 1
         assert connection.execute(text("SELECT expires_on FROM user")).scalar() is None
 
 

@@ -1,0 +1,135 @@
+"""Lists of builds: by page and by state, and what they may cost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, event, select
+from sqlalchemy.orm import Session
+
+from backend.constants import Status
+from backend.web import states
+from backend.web.models import Build
+from tests.unit.test_web_lab import CHROOTS, Lab, running_lab
+
+FEDORA, DEBIAN = CHROOTS
+WHERE = "ownername=admin&projectname=hello"
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with running_lab(tmp_path) as made:
+        yield made
+
+
+def ids(lab: Lab, more: str = "") -> list[int]:
+    reply = lab.client.get(f"/api_3/build/list?{WHERE}{more}")
+    assert reply.status_code == 200, reply.text
+    return [item["id"] for item in reply.json()["items"]]
+
+
+def check_finals(lab: Lab) -> None:
+    with Session(lab.app.state.context.engine) as session:
+        builds = list(session.scalars(select(Build)))
+        assert [build.final for build in builds] == [states.final(build) for build in builds]
+
+
+def builds_of_all_states(lab: Lab) -> dict[str, int]:
+    lab.project(chroots=[FEDORA, DEBIAN])
+    made = {
+        state: lab.submit()
+        for state in (
+            "succeeded",
+            "failed",
+            "canceled",
+            "skipped",
+            "starting",
+            "running",
+            "pending",
+        )
+    }
+    made |= {"broken": lab.submit(), "stopped": lab.submit(), "waiting": lab.submit()}
+    check_finals(lab)
+    for state in ("succeeded", "failed", "skipped", "starting", "running", "stopped"):
+        lab.source_done(made[state])
+    check_finals(lab)
+    for state, (one, two) in {
+        "succeeded": (Status.SUCCEEDED, Status.SKIPPED),
+        "failed": (Status.SUCCEEDED, Status.FAILED),
+        "skipped": (Status.SKIPPED, Status.SKIPPED),
+        "starting": (Status.STARTING, Status.PENDING),
+        "running": (Status.STARTING, Status.RUNNING),
+    }.items():
+        lab.report(made[state], FEDORA, status=int(one))
+        lab.report(made[state], DEBIAN, status=int(two))
+        check_finals(lab)
+    lab.report(made["broken"], status=int(Status.FAILED))
+    for state in ("canceled", "stopped"):
+        assert lab.api("PUT", f"/build/cancel/{made[state]}").status_code == 200
+        check_finals(lab)
+    lab.back(f"build-tasks/canceled/{made['stopped']}-{FEDORA}", {})
+    lab.back(
+        "reschedule_build_chroot",
+        {"build_id": made["running"], "task_id": f"{made['running']}-{DEBIAN}"},
+    )
+    check_finals(lab)
+    return made
+
+
+def test_each_state_lists_its_builds_and_no_others(lab: Lab) -> None:
+    made = builds_of_all_states(lab)
+    every = ids(lab)
+    assert every == sorted(made.values())
+    by_state: dict[str, list[int]] = {}
+    for number in every:
+        by_state.setdefault(lab.state(number), []).append(number)
+    assert set(by_state) == {"succeeded", "failed", "canceled", "skipped", "starting", "pending"}
+    for status in Status:
+        assert ids(lab, f"&status={status.label}") == by_state.get(status.label, [])
+
+
+def test_forks_are_final(lab: Lab) -> None:
+    lab.project(chroots=[FEDORA])
+    build = lab.submit()
+    lab.source_done(build)
+    lab.report(build, FEDORA, status=1)
+    assert lab.api("POST", "/project/fork/admin/hello", {"name": "copy"}).status_code == 200
+    check_finals(lab)
+    reply = lab.client.get("/api_3/build/list?ownername=admin&projectname=copy&status=forked")
+    assert [item["id"] for item in reply.json()["items"]] == [build + 1]
+
+
+@pytest.mark.parametrize("more", ["", "&status=pending", "&packagename=hello", "&order_type=DESC"])
+def test_pages_join_to_the_whole_list(lab: Lab, more: str) -> None:
+    lab.project(chroots=[FEDORA])
+    for _ in range(7):
+        build = lab.submit()
+        lab.source_done(build)
+    whole = ids(lab, more)
+    assert len(whole) == 7
+    pages = [ids(lab, f"{more}&limit=3&offset={offset}") for offset in (0, 3, 6, 9)]
+    assert pages == [whole[:3], whole[3:6], whole[6:], []]
+
+
+@pytest.mark.parametrize(
+    "more", ["", "&status=succeeded", "&packagename=hello", "&order_type=DESC"]
+)
+def test_a_page_is_found_in_an_index_alone(lab: Lab, more: str) -> None:
+    """Then rows before the page are not even read: they cost next to nothing."""
+    lab.project(chroots=[FEDORA])
+    engine: Engine = lab.app.state.context.engine
+    seen: list[tuple[str, object]] = []
+
+    def note(_c: object, _cursor: object, statement: str, values: object, *_: object) -> None:
+        if "OFFSET" in statement:
+            seen.append((statement, values))
+
+    event.listen(engine, "before_cursor_execute", note)
+    ids(lab, f"{more}&limit=10&offset=90000")
+    event.remove(engine, "before_cursor_execute", note)
+    ((statement, values),) = seen
+    with engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)  # type: ignore[arg-type]
+        steps = [row.detail for row in plan]
+    assert len(steps) == 1, steps
+    assert "COVERING INDEX" in steps[0]
