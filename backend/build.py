@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend import disk, layout, logtail, obtain, rpmtask, sign, triage
+from backend import builderlogs, disk, layout, logtail, obtain, rpmtask, sign, triage
 from backend.admission import admit
 from backend.builders import Artifact, Builder, Package
 from backend.builders import script as scripts
@@ -226,8 +226,11 @@ def _rpms(
     for line in rpmtask.notes(shop.builder, task, request):
         results.log(f"note: {line}")
     try:
-        with monitor.limit(deadline, HANG):
-            artifacts = shop.builder.build(request, monitor)
+        try:
+            with monitor.limit(deadline, HANG):
+                artifacts = shop.builder.build(request, monitor)
+        finally:
+            builderlogs.keep(build_dir, results.path)
     except BuildError:
         if task.git_repo:
             _leave_sources(shop, srpm, results, workdir)

@@ -77,6 +77,11 @@ class Config:
     prune_days: int
     builder_type: str
     builder_chroot: str
+    builder_mock_user: str
+    builder_mock_configs: Path
+    builder_mock_chroots: tuple[str, ...]
+    builder_mock_isolation: str
+    builder_mock_basedir: Path
     builder_timeout: int
     builder_stall_timeout: int
     builder_uid: int

@@ -286,9 +286,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "type",
         "class",
         "rpmbuild",
-        "What builds: rpmbuild (in a bubblewrap sandbox), or a Builder class of your own as"
+        "What builds: rpmbuild (in a bubblewrap sandbox), mock, or a Builder class of your own as"
         " package.module:Class",
-        choices=("rpmbuild",),
+        choices=("rpmbuild", "mock"),
     ),
     Option(
         R,
@@ -296,6 +296,36 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "str",
         "",
         "Chroot that this host builds; empty: from /etc/os-release, e.g. debian-12-x86_64",
+    ),
+    Option(
+        R,
+        "mock_user",
+        "str",
+        "",
+        "User in the group mock that mock runs as when the daemon is root; empty: the first member",
+    ),
+    Option(R, "mock_configs", "path", "/etc/mock", "Where mock's configurations of chroots are"),
+    Option(
+        R,
+        "mock_chroots",
+        "words",
+        "",
+        "Which of them are offered, e.g. fedora-*-x86_64 epel-9-*; empty: all that run here",
+    ),
+    Option(
+        R,
+        "mock_isolation",
+        "str",
+        "auto",
+        "How mock confines builds; auto: nspawn where systemd-nspawn and systemd are, else simple",
+        choices=("auto", "nspawn", "simple"),
+    ),
+    Option(
+        R,
+        "mock_basedir",
+        "path",
+        "/var/lib/mock",
+        "Where mock makes its roots, instead of basedir in site-defaults.cfg",
     ),
     Option(
         R,

@@ -57,7 +57,7 @@ def users_of(option: str) -> Set[str]:
         return frozenset({"log"})
     if option.startswith("web_"):
         return frozenset({"web"})
-    if option in ("builder_type", "builder_chroot"):
+    if option in ("builder_type", "builder_chroot", "builder_mock_chroots", "builder_mock_configs"):
         return frozenset({"jobgrab", "web", "worker"})
     if option.startswith("builder_"):
         return frozenset({"jobgrab", "worker"})

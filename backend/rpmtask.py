@@ -41,7 +41,18 @@ def request(
             bootstrap_image=task.bootstrap_image,
             memory=task.memory,
             fedora_review=task.fedora_review,
+            macros=macros(task),
         ),
+    )
+
+
+def macros(task: RpmTask) -> tuple[tuple[str, str], ...]:
+    """Those that Copr gives every build: spec files ask for them."""
+    return (
+        ("copr_username", task.owner),
+        ("copr_projectname", task.project),
+        ("vendor", f"Copr: {task.owner}/{task.project}"),
+        ("buildtag", f".copr{task.build_id}"),
     )
 
 

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from backend.chroot import Chroot
 
+#: Directory below `workdir` where a builder leaves logs of its own, see `Builder.build`.
+LOGS = "logs"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
@@ -60,7 +63,8 @@ class Buildroot:
 
     `repos` are the frontend's objects (id, name, baseurl, and optionally priority,
     repo_gpgcheck, module_hotfixes), `modules` lines such as `enable m:s`. `isolation` and
-    `bootstrap` are mock's words, empty where the default applies. `memory` is in MB.
+    `bootstrap` are mock's words, empty where the default applies. `memory` is in MB. `macros`
+    are names, without the percent sign, and values.
     """
 
     repos: tuple[Mapping[str, Any], ...] = ()
@@ -71,6 +75,7 @@ class Buildroot:
     bootstrap_image: str = ""
     memory: int = 0
     fedora_review: bool = False
+    macros: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +139,9 @@ class Builder(Protocol):
 
         Raises BuildError (build failed, no RPM, limit exceeded: names it), InfrastructureError,
         and passes on Canceled and Stopped after everything of the build has been killed.
+
+        Logs of its own, beside what went to the monitor, are left as `*.log` in
+        `workdir/logs`, a directory that only the daemon can write to, however it ends.
         """
 
     def cleanup(self, workdir: Path, slot: int) -> None:
@@ -146,4 +154,7 @@ class Builder(Protocol):
 
 def registry() -> Mapping[str, str]:
     """Name in `[builder] type` → where its class is, imported only when it is used."""
-    return {"rpmbuild": "backend.builders.rpmbuild:RpmbuildBuilder"}
+    return {
+        "mock": "backend.builders.mock:MockBuilder",
+        "rpmbuild": "backend.builders.rpmbuild:RpmbuildBuilder",
+    }

@@ -4,15 +4,19 @@ The results directory is opened before the build and read after all its processe
 Nothing in it is followed, and files are taken by renaming, so that no copy can be raced.
 """
 
+import contextlib
 import os
 import re
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from backend.exceptions import BuildError
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]*\.rpm")
+SAFE_LOG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,60}\.log")
 MAX_RESULTS = 10_000
+MAX_LOGS = 50
 
 
 def open_directory(path: Path) -> int:
@@ -20,13 +24,14 @@ def open_directory(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def take(results: int, out: Path) -> tuple[str, ...]:
+def take(results: int, out: Path, *, others: bool = False) -> tuple[str, ...]:
     """Move the RPM files of directory `results` to `out` under their names.
 
     They become ours: our owner, mode 0644. Raises BuildError that names the first entry
-    which is no plain file, has a second name, or an odd one.
+    which is no plain file, has a second name, or an odd one. With `others` what is not called
+    `.rpm` is left where it is.
     """
-    names = os.listdir(results)
+    names = [name for name in os.listdir(results) if not others or name.endswith(".rpm")]
     if len(names) > MAX_RESULTS:
         raise BuildError(f"the build left {len(names)} results: more than {MAX_RESULTS}")
     for name in sorted(names):
@@ -38,6 +43,32 @@ def take(results: int, out: Path) -> tuple[str, ...]:
     finally:
         os.close(target)
     return tuple(sorted(names))
+
+
+def take_logs(results: int, out: Path, limit: int) -> tuple[str, ...]:
+    """Copy the `.log` files of directory `results` to `out`, of each at most the last `limit`
+    bytes; what is no plain file under a usual name is left out."""
+    taken: list[str] = []
+    for name in sorted(os.listdir(results)):
+        if not SAFE_LOG.fullmatch(name) or len(taken) >= MAX_LOGS:
+            continue
+        with contextlib.suppress(OSError):
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=results)
+            with open(fd, "rb") as source:
+                info = os.fstat(fd)
+                if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+                    continue
+                source.seek(max(0, info.st_size - limit))
+                with (out / name).open("wb") as target:
+                    _copy(source, target, limit)
+            taken.append(name)
+    return tuple(taken)
+
+
+def _copy(source: BinaryIO, target: BinaryIO, limit: int) -> None:
+    while limit > 0 and (data := source.read(min(limit, 1024 * 1024))):
+        target.write(data)
+        limit -= len(data)
 
 
 def _check(directory: int, name: str) -> None:

@@ -93,8 +93,13 @@ def _complaint(srpm: Path, copy: Path) -> str:
     )
 
 
-def results(sandbox: Sandbox, area: Area, names: tuple[str, ...]) -> tuple[Package, ...]:
-    """The identities of the taken files in the area's `out`; file names must agree with them."""
+def results(
+    sandbox: Sandbox, area: Area, names: tuple[str, ...], *, sources: bool = False
+) -> tuple[Package, ...]:
+    """The identities of the taken files in the area's `out`; file names must agree with them.
+
+    Source packages are refused unless `sources` is true.
+    """
     binds = ["--ro-bind", "{}/out", "/out"]
     with sandbox.command(area, ["/bin/sh", "-c", _RESULTS, "sh", _TAGS], binds=binds) as command:
         output = command.run(TIMEOUT).stdout
@@ -104,8 +109,12 @@ def results(sandbox: Sandbox, area: Area, names: tuple[str, ...]) -> tuple[Packa
     packages = []
     for start, name in zip(range(0, len(lines), _COUNT), _shell_order(names), strict=True):
         fields = [line.strip() for line in lines[start : start + _COUNT]]
+        is_source = fields[5] == "1"
+        if is_source and sources:
+            fields[4] = "nosrc" if _words(fields[6]) else "src"
         package = _package(name, fields)
-        if package.filename != name or not SAFE_NAME.fullmatch(name) or fields[5] == "1":
+        refused = is_source and not sources
+        if package.filename != name or not SAFE_NAME.fullmatch(name) or refused:
             raise BuildError(f"refused result {name}: its header says {package.filename}")
         packages.append(package)
     return tuple(packages)

@@ -1,0 +1,279 @@
+"""The builder for distributions: mock makes a fresh root for each build, and builds in it."""
+
+import contextlib
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from backend.builders import (
+    LOGS,
+    Artifact,
+    BuildRequest,
+    Monitor,
+    SourceInfo,
+    collect,
+    headers,
+    mockclean,
+    mockconfig,
+    mocksite,
+    mockverdict,
+)
+from backend.builders.mockclean import Traces
+from backend.builders.mockrun import Desk, Mock
+from backend.builders.rpmbuild import RpmbuildBuilder
+from backend.builders.sandbox import Area, Sandbox
+from backend.builders.stream import Log, follow
+from backend.chroot import Chroot
+from backend.config import Config
+from backend.exceptions import BuildError, InfrastructureError, Killed, ToolError
+from backend.process import find_all
+
+TOOLS = "mock setpriv unshare mount"
+#: Of each of mock's logs so much is kept.
+MAX_LOG = 64 * 1024**2
+_TAIL = 256 * 1024
+_TRY = 120.0
+
+
+class MockBuilder:
+    """Builds for the chroots whose mock configurations are installed."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        # It reads source packages of unknown origin, in its sandbox; mock would do so as root.
+        self._reader = RpmbuildBuilder(config)
+
+    def preflight(self) -> None:
+        """Raises ToolError, with the remedy, if it cannot work on this machine."""
+        find_all(TOOLS.split())
+        user = mocksite.user(self._config)
+        chroots = self.chroots()
+        if not chroots:
+            raise ToolError(
+                f"no configuration of a chroot in {self._config.builder_mock_configs} fits this"
+                " machine and [builder] mock_chroots: dnf install mock-core-configs"
+            )
+        self._reader.preflight()
+        basedir = self._config.builder_mock_basedir
+        if not basedir.is_dir():
+            raise ToolError(
+                f"[builder] mock_basedir = {basedir}: no such directory:"
+                f" install -d -m 2775 -g mock {basedir}"
+            )
+        _try(self._config, user, chroots[0])
+
+    def chroots(self) -> tuple[Chroot, ...]:
+        """Those of the installed configurations that this machine runs by itself."""
+        return mocksite.chroots(self._config)
+
+    def inspect(self, srpm: Path, workdir: Path, slot: int) -> SourceInfo:
+        """Read a source package of unknown origin in the sandbox."""
+        return self._reader.inspect(srpm, workdir, slot)
+
+    def build(self, request: BuildRequest, monitor: Monitor) -> tuple[Artifact, ...]:
+        """Build in a fresh root, and return the checked results."""
+        with _our_fault():
+            source = (
+                request.source or self.inspect(request.srpm, request.workdir, request.slot).package
+            )
+            bench = _Bench(self._config, request, source.filename)
+            results = collect.open_directory(bench.desk.path / "result")
+            try:
+                try:
+                    bench.run(monitor)
+                finally:
+                    logs = request.workdir / LOGS
+                    logs.mkdir(mode=0o700)
+                    collect.take_logs(results, logs, MAX_LOG)
+                monitor.check()
+                try:
+                    return _collect(self._config, request, results)
+                except BuildError as error:  # our verdict: mock itself was content
+                    monitor.output(f"error: {error}\n".encode())
+                    raise
+            finally:
+                os.close(results)
+
+    def notes(self, request: BuildRequest) -> tuple[str, ...]:
+        """What mock cannot do here, or does otherwise than asked."""
+        return _notes(self._config, request)
+
+    def cleanup(self, workdir: Path, slot: int) -> None:
+        """Remove `workdir`, and what a killed mock left elsewhere."""
+        with _our_fault():
+            desk = workdir / "mock"
+            if (desk / mockclean.NOTE).exists():
+                mockclean.clean(desk, mocksite.user(self._config), killed=True)
+        self._reader.cleanup(workdir, slot)
+
+
+class _Bench:
+    """One run of mock: its files, its command line, its end."""
+
+    def __init__(self, config: Config, request: BuildRequest, srpm: str) -> None:
+        self._request = request
+        user = mocksite.user(config)
+        site = mocksite.site(config, request)
+        setup = mockconfig.make(request, site)
+        self._extension = f"{request.slot}-{zlib.crc32(bytes(config.statedir)):08x}"
+        path = request.workdir / "mock"
+        path.mkdir(mode=0o755)
+        path.chmod(0o755)
+        self.desk = Desk.make(path, user)
+        self._traces = Traces(
+            root=setup.root,
+            extension=self._extension,
+            basedir=site.basedir,
+            include=site.include,
+        )
+        self._srpm, self._config_name = srpm, f"{setup.root}.cfg"
+        shutil.copyfile(request.srpm, path / srpm)
+        (path / self._config_name).write_text(setup.text, encoding="utf-8")
+        (path / "macros").write_text(setup.macros, encoding="utf-8")
+        for name in (srpm, self._config_name, "macros"):
+            (path / name).chmod(0o644)
+        # mock makes a prepared root anew when a configuration is younger than it.
+        os.utime(path / self._config_name, (0, 0))
+        result = path / "result"
+        result.mkdir(mode=0o755)
+        result.chmod(0o755)
+        if os.geteuid() == 0:
+            os.chown(result, user.uid, user.gid)
+
+    def run(self, monitor: Monitor) -> None:
+        """Run mock to its end and clean up behind it; raises what its end means."""
+        log = Log(monitor, self._request.max_log)
+        self._traces.write(self.desk.path)
+        hard = True
+        try:
+            pipe, write = os.pipe()
+            try:
+                try:
+                    mock = Mock(self.desk, self._argv(), write)
+                finally:
+                    os.close(write)
+                with mock:
+                    code = follow(mock, pipe, log, _Limits(self._request, self._traces))
+                hard = mock.hard or code < 0
+            finally:
+                os.close(pipe)
+            error = mockverdict.judge(self._ended(code, bytes(log.tail)))
+            if isinstance(error, InfrastructureError) and self._ended(code, b"").broken_cache:
+                mockclean.forget_cache(self.desk.path, self.desk.user)
+        finally:
+            mockclean.clean(self.desk.path, self.desk.user, killed=hard)
+        if error:
+            raise error
+
+    def _argv(self) -> list[str]:
+        seen = self.desk.seen
+        argv = ["-r", str(seen / self._config_name), "--uniqueext", self._extension]
+        argv += ["--resultdir", str(seen / "result")]
+        if self._request.buildroot.macros:
+            argv += ["--macro-file", str(seen / "macros")]
+        return [*argv, *mockconfig.options(self._request), "--rebuild", str(seen / self._srpm)]
+
+    def _ended(self, code: int, output: bytes) -> mockverdict.Ended:
+        result = self.desk.path / "result"
+        return mockverdict.Ended(
+            code=code,
+            output=output,
+            root=_tail(result / "root.log"),
+            build=_tail(result / "build.log"),
+            state=_tail(result / "state.log"),
+            repos=[str(repo.get("id")) for repo in self._request.buildroot.repos],
+        )
+
+
+class _Limits:
+    """Those of the request; the disk that fills up is that of mock's roots."""
+
+    def __init__(self, request: BuildRequest, traces: Traces) -> None:
+        self.timeout, self.stall_timeout = request.timeout, request.stall_timeout
+        self.max_log = request.max_log
+        self._own, self._traces = request.workdir, traces
+
+    @property
+    def workdir(self) -> Path:
+        """The root that mock has made, once it is there."""
+        return next(iter(self._traces.left), self._own)
+
+
+def _tail(path: Path) -> bytes:
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            return file.read(_TAIL)
+    except OSError:
+        return b""
+
+
+def _collect(config: Config, request: BuildRequest, results: int) -> tuple[Artifact, ...]:
+    area = Area.make(config, request.workdir, request.slot)
+    out = area.path / "out"
+    out.mkdir(mode=0o755)
+    out.chmod(0o755)
+    names = collect.take(results, out, others=True)
+    packages = headers.results(Sandbox(config), area, names, sources=True) if names else ()
+    if not any(package.arch not in ("src", "nosrc") for package in packages):
+        raise BuildError("mock succeeded but made no RPM: has the spec a %files section?")
+    return tuple(Artifact(path=out / package.filename, package=package) for package in packages)
+
+
+def _notes(config: Config, request: BuildRequest) -> tuple[str, ...]:
+    root = request.buildroot
+    site = mocksite.site(config, request)
+    wanted = root.isolation
+    simple = site.isolation == "simple"
+    image = root.bootstrap in ("image", "custom_image") and not mocksite.has("podman")
+    known = (*mockconfig.UNSET, *mockconfig.BOOTSTRAPS)
+    isolations = (*mockconfig.UNSET, *mockconfig.ISOLATIONS)
+    notes = {
+        f"isolation {wanted} not used: mock knows nspawn, simple and auto": (
+            wanted not in isolations
+        ),
+        f"isolation {wanted} not used: systemd-nspawn is not installed on this host": (
+            wanted == "nspawn" and simple
+        ),
+        "the build is not cut off from the network: isolation simple cannot do that": (
+            simple and not request.enable_net
+        ),
+        f"bootstrap {root.bootstrap} not used: mock does not know it": root.bootstrap not in known,
+        "no bootstrap image: podman is not installed on this host": image,
+        "fedora-review not run: this backend does not start it": root.fedora_review,
+        f"the project asks for {root.memory} MB of memory, this host has {_memory()}": (
+            root.memory > _memory()
+        ),
+    }
+    return tuple(text for text, applies in notes.items() if applies)
+
+
+def _memory() -> int:
+    """MB of memory of this host."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
+
+
+def _try(config: Config, user: mocksite.User, chroot: Chroot) -> None:
+    """Start mock exactly as for a build, with nothing to do."""
+    config_file = mocksite.configuration(config, chroot)
+    path = config.rundir if config.rundir.is_dir() else Path("/")
+    desk = Desk.make(path, user)
+    result = desk.run(["-r", str(config_file), "--print-root-path"], _TRY)
+    if result.code:
+        raise ToolError(
+            f"mock does not start for {user.name} with {config_file} (exit code {result.code}):"
+            f" {result.last_line}: try mock -r {config_file} --print-root-path as that user"
+        )
+
+
+@contextlib.contextmanager
+def _our_fault() -> Iterator[None]:
+    try:
+        yield
+    except ToolError as error:
+        raise Killed(f"builder: {error}") from error
+    except OSError as error:
+        raise InfrastructureError(f"builder: {error}") from error

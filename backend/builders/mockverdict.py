@@ -1,0 +1,156 @@
+"""What mock's exit code and logs say: the package's fault, or whose else. Pure.
+
+The exit code alone says little: 1 is a failed rpmbuild as well as a traceback of mock, 30 a
+missing package as well as a dead mirror. What a package prints counts against itself only: it
+lands in build.log, and there it can but make its own failure.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from backend.builders.stream import decisive_line, killed_inside
+from backend.exceptions import BuildError, CoprBackendError, InfrastructureError, Killed
+
+#: What mock prints once it has read its configuration and command line.
+STARTED = "Signal handler active"
+
+_CHILD = re.compile(r"^Child return code was: (-?\d+)$", re.MULTILINE)
+_ARCH = re.compile(r"Architecture is (?:not included|excluded): \S+")
+_PREFIX = re.compile(r"^(?:\S+ )?(?:DEBUG|INFO|WARNING|ERROR) \S+:\d+: +")
+_COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_SPACE = "No space left on device"
+_SOURCE = re.compile(
+    r"Cannot find/open srpm|Source RPM is not installable|No specfile found in srpm"
+)
+#: A package that is not there, or does not go with others.
+_MISSING = re.compile(
+    r"No matching package to install: .+|[Nn]othing provides .+|No match for argument: .+"
+    r"|Unable to find a match: .+|package \S+ requires .+|conflicting requests.*"
+    r"|package \S+ (?:conflicts|obsoletes|is filtered out) .+|cannot install (?:both|the best) .+"
+    r"|file \S+ (?:from install|conflicts) .+|Unable to resolve argument .+"
+    r"|(?:missing groups or modules|Missing groups): .+|All matches were filtered out .+"
+)
+#: The network, a mirror, or a repository.
+_REMOTE = re.compile(
+    r"Failed to download metadata .+|Cannot download .+|Curl error .+|.*All mirrors were tried.*"
+    r"|Error downloading packages.*|.*Status code: [45]\d\d for .+|GPG check FAILED|Librepo error.+"
+    r"|.*(?:repomd\.xml|checksum) .*(?:mismatch|parser error|doesn't match).*"
+    r"|.*[Nn]o more mirrors.*|Failed to (?:load|synchronize) .+"
+)
+_REPO = re.compile(r"(?:repo|repository|for) ['\"]?([A-Za-z0-9._:-]+)['\"]?")
+#: Exit codes that end a mock which somebody ended, or its rpmbuild.
+_SIGNALS = (7, 129, 137, 141, 143, 247)
+_CONFIGURATION = (3, 5, 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How mock ended: exit code, the end of what it printed, and the ends of its three logs."""
+
+    code: int
+    output: bytes = b""
+    root: bytes = b""
+    build: bytes = b""
+    state: bytes = b""
+    #: Names of the repositories that the project, not the distribution, has named.
+    repos: Collection[str] = ()
+
+    @property
+    def broken_cache(self) -> bool:
+        """True if it ended while it unpacked a prepared root, which is damaged then."""
+        step = b"unpacking root cache"
+        return bool(self.code) and self.state.count(b"Start: " + step) > self.state.count(
+            b"Finish: " + step
+        )
+
+
+def judge(ended: Ended) -> CoprBackendError | None:
+    """The error to raise; None if all went well."""
+    if ended.code == 0:
+        return None
+    if ended.broken_cache:
+        return InfrastructureError("a prepared root of mock was damaged and is made anew")
+    if ended.code in (20, 30, 31):
+        return _installing(ended)
+    return _coded(ended) or _building(ended) or _ours(ended)
+
+
+def _coded(ended: Ended) -> CoprBackendError | None:
+    """What the exit code says by itself."""
+    code, said = ended.code, _said(ended)
+    if code == 11:
+        return BuildError("build ended: it took longer than mock's rpmbuild_timeout (timeout)")
+    if code == 40 or _SOURCE.search(said):
+        return BuildError(f"mock refuses the source package: {said}")
+    if code == 60:
+        return InfrastructureError(f"another mock uses the same root: {said}")
+    if code in _CONFIGURATION:
+        return Killed(f"mock does not take its configuration (exit code {code}): {said}")
+    inner = _rpmbuild(ended)
+    if code < 0 or code in _SIGNALS or inner in (-9, 137) or (code == 255 and inner == 255):
+        return Killed(f"mock or its rpmbuild was killed (exit code {code}): {said}")
+    return None
+
+
+def _rpmbuild(ended: Ended) -> int:
+    """The exit code of the last rpmbuild; 0 if there was none, or it went well."""
+    found = _CHILD.findall(_text(ended.build))
+    return int(found[-1]) if found else 0
+
+
+def _building(ended: Ended) -> CoprBackendError | None:
+    """If rpmbuild failed, what it said."""
+    if not _rpmbuild(ended):
+        return None
+    text = "\n".join(line for line in _text(ended.build).splitlines() if not _CHILD.match(line))
+    arch = _ARCH.search(text[-2000:])
+    if arch:
+        hint = "ExclusiveArch or ExcludeArch of the spec: build in another chroot"
+        return BuildError(f"{arch[0]} ({hint})")
+    data = text.encode()
+    line = decisive_line(data)
+    return Killed(line) if killed_inside(data) else BuildError(line)
+
+
+def _installing(ended: Ended) -> CoprBackendError:
+    """dnf could not install something: it does not exist, or cannot be had at the moment."""
+    lines = [_PREFIX.sub("", line).strip() for line in _text(ended.root).splitlines()]
+    lines = [line.removeprefix("Error: ").removeprefix("Problem: ") for line in lines]
+    if any(_SPACE in line for line in lines):
+        return InfrastructureError(f"mock: the disk is full: {_SPACE}: free space for its roots")
+    remote = [line for line in lines if _REMOTE.match(line)]
+    missing = list(dict.fromkeys(found[0] for line in lines if (found := _MISSING.search(line))))
+    if remote:
+        text = f"packages could not be fetched: {remote[-1]}"
+        named = {name for line in remote for name in _REPO.findall(line)}
+        if named & set(ended.repos):  # may never come back: it is not the farm's
+            return Killed(f"{text} (a repository that the project names)")
+        return InfrastructureError(text)
+    if missing:
+        return BuildError(f"missing dependencies: {'; '.join(missing[:4])}")
+    return Killed(f"dnf failed (exit code {ended.code}): {_said(ended)}")
+
+
+def _ours(ended: Ended) -> CoprBackendError:
+    """mock itself stumbled: over the disk, the machine, or its own fault."""
+    if _SPACE in _text(ended.root) or _SPACE in _text(ended.output):
+        return InfrastructureError(f"mock: the disk is full: {_SPACE}: free space for its roots")
+    if STARTED not in _text(ended.output):
+        return Killed(f"mock did not start (exit code {ended.code}): {_said(ended)}")
+    return Killed(f"mock failed (exit code {ended.code}): {_said(ended)}")
+
+
+def _said(ended: Ended) -> str:
+    """The line of mock's output that says why."""
+    lines = [line.strip() for line in _text(ended.output).splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(?:ERROR|CRITICAL|error): ", line)]
+    for line in reversed(errors):
+        text = line.partition(": ")[2].strip()
+        if not text.startswith(("Exception(", "Command failed:")):
+            return text
+    return lines[-1] if lines else "no output at all"
+
+
+def _text(data: bytes) -> str:
+    return _COLOR.sub("", data.decode("utf-8", "replace"))
