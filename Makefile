@@ -9,7 +9,7 @@ killer := $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)") \
 	$(if $(MODE),--mode "$(MODE)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench chaos help run test install uninstall
+.PHONY: bench chaos help run test test-mock install uninstall
 .NOTPARALLEL:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "  MODE=m              embedded, proxy or external (default: by seed), see docs/chaos.md"
 	@echo "make install          as root: install it as the service copr-backend (DESTDIR, PREFIX)"
 	@echo "make uninstall        as root: remove that; data and configuration stay"
+	@echo "make test-mock        as root: build with the real mock, from a small distribution made here"
 	@echo "make test             prepare, then check style, types, imports and run all tests"
 
 run:
@@ -50,6 +51,10 @@ test:
 	@$(bin)/lint-imports --no-logo
 	@echo "== pytest"
 	@exec $(bin)/pytest -n 4
+
+test-mock:
+	@./conf/setup.sh test
+	@COPR_TEST_MOCK=1 exec $(bin)/pytest -v -m mock tests/integration/test_mock_real.py
 
 install uninstall:
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" PYTHON="$(PYTHON)" ./conf/install.sh $@

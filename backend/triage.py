@@ -107,6 +107,9 @@ _OURS = (
     (r"^(refused result|rpmbuild succeeded but made no RPM)", Kind.FILES),
     (r"^given up after \d+ faults|^its worker died \d+ times", Kind.INFRASTRUCTURE),
     (r"^the frontend cannot take the result", Kind.INFRASTRUCTURE),
+    (r"^missing dependencies: ", Kind.DEPENDENCIES),
+    (r"^mock refuses the source package: ", Kind.PREP),
+    (r"^(module|package|macro|bootstrap|priority|rpmbuild|URL of repo).* is refused: ", Kind.PREP),
     (r"^canceled", Kind.CANCELED),
 )
 

@@ -183,7 +183,7 @@ class _Bench:
             root=_tail(result / "root.log"),
             build=_tail(result / "build.log"),
             state=_tail(result / "state.log"),
-            repos=[str(repo.get("id")) for repo in self._request.buildroot.repos],
+            repos=mockconfig.repo_ids(self._request),
         )
 
 

@@ -122,7 +122,7 @@ def _content(request: BuildRequest) -> list[str]:
             "_more = _more if isinstance(_more, str) else ' '.join(_more)",
             f"config_opts['chroot_additional_packages'] = (_more + {' ' + packages!r}).strip()",
         ]
-    sections = "".join(_section(repo, number) for number, repo in enumerate(root.repos))
+    sections = "".join(map(_section, root.repos, repo_ids(request)))
     if sections:
         names = ("dnf.conf", "dnf5.conf", "yum.conf")
         lines += [
@@ -169,9 +169,16 @@ def _module(line: str) -> list[tuple[str, str]]:
     return [(verb, ", ".join(_checked(name, _MODULE, "module") for name in names))]
 
 
-def _section(repo: Mapping[str, Any], number: int) -> str:
+def repo_ids(request: BuildRequest) -> list[str]:
+    """What dnf calls the repositories of the request."""
+    return [
+        _REPO_ID.sub("_", str(repo.get("id") or "")) or f"copr_repo_{number}"
+        for number, repo in enumerate(request.buildroot.repos)
+    ]
+
+
+def _section(repo: Mapping[str, Any], identity: str) -> str:
     """One repository as dnf's configuration has it."""
-    identity = _REPO_ID.sub("_", str(repo.get("id") or "")) or f"copr_repo_{number}"
     url = _checked(str(repo.get("baseurl") or ""), _URL, f"URL of repository {identity}")
     title = re.sub(r"[^\w .,:@/+()-]", "_", str(repo.get("name") or identity))[:200]
     checked = int(bool(repo.get("repo_gpgcheck")))

@@ -38,7 +38,7 @@ _REMOTE = re.compile(
     r"|.*(?:repomd\.xml|checksum) .*(?:mismatch|parser error|doesn't match).*"
     r"|.*[Nn]o more mirrors.*|Failed to (?:load|synchronize) .+"
 )
-_REPO = re.compile(r"(?:repo|repository|for) ['\"]?([A-Za-z0-9._:-]+)['\"]?")
+_REPO = re.compile(r"(?:repo|repository):? ['\"]?([A-Za-z0-9._:-]+)")
 #: Exit codes that end a mock which somebody ended, or its rpmbuild.
 _SIGNALS = (7, 129, 137, 141, 143, 247)
 _CONFIGURATION = (3, 5, 6)
@@ -149,7 +149,8 @@ def _said(ended: Ended) -> str:
         text = line.partition(": ")[2].strip()
         if not text.startswith(("Exception(", "Command failed:")):
             return text
-    return lines[-1] if lines else "no output at all"
+    told = [line for line in lines if not line.startswith(("# ", "ERROR: Command failed:"))]
+    return told[-1] if told else "no output at all"
 
 
 def _text(data: bytes) -> str:

@@ -87,3 +87,37 @@ def test_the_opened_directory_counts_not_its_name(tmp_path: Path) -> None:
 )
 def test_decisive_line(log: bytes, line: str) -> None:
     assert decisive_line(log) == line
+
+
+def test_logs_are_copied_and_nothing_is_followed(tmp_path: Path) -> None:
+    results, out = tmp_path / "results", tmp_path / "out"
+    results.mkdir()
+    out.mkdir()
+    (results / "root.log").write_bytes(b"0123456789")
+    (results / "link.log").symlink_to("/etc/passwd")
+    os.mkfifo(results / "pipe.log")
+    (results / "dir.log").mkdir()
+    (results / "twice.log").write_bytes(b"x")
+    os.link(results / "twice.log", results / "again.log")
+    (results / "odd name.log").write_bytes(b"x")
+    (results / "state.json").write_bytes(b"x")
+    fd = collect.open_directory(results)
+    try:
+        assert collect.take_logs(fd, out, 4) == ("root.log",)
+    finally:
+        os.close(fd)
+    assert (out / "root.log").read_bytes() == b"6789"
+    assert [path.name for path in out.iterdir()] == ["root.log"]
+
+
+def test_what_is_no_package_may_stay(tmp_path: Path) -> None:
+    results, out = tmp_path / "results", tmp_path / "out"
+    results.mkdir()
+    out.mkdir()
+    (results / NAME).write_bytes(b"x")
+    (results / "chroot_scan").mkdir()
+    fd = collect.open_directory(results)
+    try:
+        assert collect.take(fd, out, others=True) == (NAME,)
+    finally:
+        os.close(fd)

@@ -86,7 +86,9 @@ def test_a_wrong_class_is_named_with_the_remedy(package: str, name: str, message
 
 @pytest.mark.parametrize("name", ["rpmbuil", "", "a.b", "a:b:c", ":B", "a.b:", "a b:C", "a-b:C"])
 def test_what_is_no_name_at_all_is_refused_when_the_file_is_read(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"must be one of rpmbuild or package\.module:Class"):
+    with pytest.raises(
+        ConfigError, match=r"must be one of rpmbuild, mock or package\.module:Class"
+    ):
         config(tmp_path, name)
 
 

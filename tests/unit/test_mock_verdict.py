@@ -1,0 +1,167 @@
+"""What mock 6.7 left behind when it failed, and whose fault that is."""
+
+import pytest
+
+from backend import triage
+from backend.builders.mockverdict import Ended, judge
+from backend.exceptions import BuildError, InfrastructureError, Killed
+from backend.triage import Kind
+
+STARTED = b"INFO: mock.py version 6.7 starting\nStart: init plugins\nINFO: Signal handler active\n"
+FAILED = (
+    b"+ gcc -c nosuch.c\ncc1: fatal error: nosuch.c: No such file or directory\n"
+    b"compilation terminated.\n"
+    b"error: Bad exit status from /var/tmp/rpm-tmp.937dQb (%build)\nRPM build errors:\n"
+    b"    Bad exit status from /var/tmp/rpm-tmp.937dQb (%build)\nChild return code was: 1\n"
+)
+FILES = (
+    b"RPM build errors:\nerror: File not found: /builddir/build/BUILDROOT/x/usr/bin/other\n"
+    b"    File not found: /builddir/build/BUILDROOT/x/usr/bin/other\nChild return code was: 1\n"
+)
+ARCH = (
+    b"error: Building target platforms: x86_64\nBuilding for target x86_64\n"
+    b"Architecture is not included: x86_64\nChild return code was: 1\n"
+)
+GOOD = b"Wrote: /builddir/build/SRPMS/x-1-1.src.rpm\nChild return code was: 0\n"
+MISSING = (
+    b"DEBUG util.py:460:  No matching package to install: 'libnothere-devel >= 3'\n"
+    b"DEBUG util.py:460:  Not all dependencies satisfied\n"
+    b"DEBUG util.py:460:  Error: Some packages could not be found.\n"
+    b"DEBUG util.py:609:  Child return code was: 1\n"
+)
+NO_PACKAGE = (
+    b"DEBUG util.py:460:  No match for argument: \x1b[1mnopackage-x\x1b[m\n"
+    b"DEBUG util.py:460:  Error: Unable to find a match: nopackage-x\n"
+)
+SOLVER = (
+    b"DEBUG util.py:462:  Error: \n"
+    b"DEBUG util.py:462:   Problem: conflicting requests\n"
+    b"DEBUG util.py:462:    - nothing provides libfoo.so.3()(64bit) needed by bar-1-1.x86_64\n"
+)
+DEAD = (
+    b"DEBUG util.py:460:  Errors during downloading metadata for repository 'dead':\n"
+    b"DEBUG util.py:460:    - Curl error (7): Couldn't connect to server for http://127.0.0.1:9/\n"
+    b"DEBUG util.py:460:  Error: Failed to download metadata for repo 'dead': Cannot download"
+    b" repomd.xml: Cannot download repodata/repomd.xml: All mirrors were tried\n"
+)
+
+
+def test_all_went_well() -> None:
+    assert judge(Ended(code=0, output=STARTED, build=GOOD)) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "build", "text"),
+    [
+        (1, FAILED, "Bad exit status from /var/tmp/rpm-tmp.937dQb (%build)"),
+        (1, FILES, "File not found: /builddir/build/BUILDROOT/x/usr/bin/other"),
+        (1, ARCH, "Architecture is not included: x86_64 (ExclusiveArch"),
+        (10, FAILED, "Bad exit status"),
+    ],
+)
+def test_rpmbuild_failed(code: int, build: bytes, text: str) -> None:
+    error = judge(Ended(code=code, output=STARTED, build=GOOD + build))
+    assert type(error) is BuildError
+    assert str(error).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("root", "text"),
+    [
+        (MISSING, "missing dependencies: No matching package to install: 'libnothere-devel >= 3'"),
+        (NO_PACKAGE, "missing dependencies: No match for argument: nopackage-x"),
+        (SOLVER, "missing dependencies: conflicting requests; nothing provides libfoo.so.3()"),
+    ],
+)
+def test_a_missing_package_is_the_packages_fault(root: bytes, text: str) -> None:
+    error = judge(Ended(code=30, output=STARTED, root=root, build=GOOD))
+    assert type(error) is BuildError
+    assert str(error).startswith(text)
+    assert triage.of_message(str(error)) is Kind.DEPENDENCIES
+
+
+def test_a_dead_mirror_is_not() -> None:
+    error = judge(Ended(code=30, output=STARTED, root=DEAD))
+    assert type(error) is InfrastructureError
+    assert "Failed to download metadata for repo 'dead'" in str(error)
+
+
+def test_a_dead_repository_of_the_project_is_tried_a_few_times() -> None:
+    error = judge(Ended(code=30, output=STARTED, root=DEAD, repos=["dead"]))
+    assert type(error) is Killed
+
+
+def test_a_package_cannot_pass_its_failure_off_as_ours() -> None:
+    said = b"Failed to download metadata for repo 'fedora'\nNo space left on device\n"
+    error = judge(Ended(code=1, output=STARTED + said, build=said + FAILED))
+    assert type(error) is BuildError
+
+
+@pytest.mark.parametrize(
+    ("code", "build"),
+    [
+        (247, b"+ exit 0\nChild return code was: -9\n"),
+        (255, b"+ exit 0\nChild return code was: 255\n"),
+        (1, b"+ exit 0\nChild return code was: 137\n"),
+        (7, GOOD),
+        (143, GOOD),
+        (-9, GOOD),
+        (
+            1,
+            b"make: *** [Makefile:3: all] Killed\nerror: Bad exit status from /var/tmp/x (%build)\n"
+            b"RPM build errors:\n    Bad exit status from /var/tmp/x (%build)\n"
+            b"Child return code was: 1\n",
+        ),
+    ],
+)
+def test_killed(code: int, build: bytes) -> None:
+    assert type(judge(Ended(code=code, output=STARTED, build=build))) is Killed
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "text"),
+    [
+        (3, b"ERROR: Config error: /x.cfg: '(' was never closed", "Config error: /x.cfg: '('"),
+        (5, b"ERROR: Bad option for '--isolation'", "Bad option for '--isolation'"),
+        (1, STARTED + b"RuntimeError: Unexpected package manager", "Unexpected package manager"),
+        (1, b"mock: command not found", "did not start"),
+        (70, STARTED + b"ERROR: \nCould not create output directory", "exit code 70"),
+        (30, STARTED + b"ERROR: Command failed: \nError: never heard of it", "never heard of it"),
+        (99, b"", "no output at all"),
+    ],
+)
+def test_mocks_own_trouble_is_tried_a_few_times(code: int, output: bytes, text: str) -> None:
+    error = judge(Ended(code=code, output=output))
+    assert type(error) is Killed
+    assert text in str(error)
+
+
+def test_another_mock_in_the_root_and_a_full_disk_are_waited_for() -> None:
+    locked = judge(Ended(code=60, output=STARTED + b"ERROR: Build root is locked"))
+    assert type(locked) is InfrastructureError
+    space = b"DEBUG util.py:460:  Error: No space left on device\n"
+    assert type(judge(Ended(code=30, output=STARTED, root=space))) is InfrastructureError
+    assert type(judge(Ended(code=2, output=STARTED, root=space))) is InfrastructureError
+
+
+def test_the_source_package_is_refused() -> None:
+    said = STARTED + b"ERROR: Cannot find/open srpm: /m/x.src.rpm. Error: error reading header"
+    for code in (1, 40):
+        error = judge(Ended(code=code, output=said))
+        assert type(error) is BuildError
+        assert "Cannot find/open srpm" in str(error)
+
+
+def test_a_limit_of_mocks_own() -> None:
+    error = judge(Ended(code=11, output=STARTED))
+    assert error
+    assert triage.of_message(str(error)) is Kind.TIMEOUT
+
+
+def test_a_damaged_prepared_root_is_made_anew() -> None:
+    state = b"2026 - Start: chroot init\n2026 - Start: unpacking root cache\n"
+    ended = Ended(code=1, output=STARTED, state=state)
+    assert ended.broken_cache
+    assert type(judge(ended)) is InfrastructureError
+    whole = Ended(code=1, output=STARTED, state=state + b"2026 - Finish: unpacking root cache\n")
+    assert not whole.broken_cache
