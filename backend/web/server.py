@@ -15,6 +15,7 @@ from backend.config import Config
 from backend.explain import Explain, nothing
 from backend.farmview import Look, nobody
 from backend.web.app import create_app
+from backend.web.patience import Guard, Patience, Protocol, end
 from backend.web.writer import Wake
 
 #: The server looks around this often, in seconds; uvicorn's own ten times a second cost more
@@ -25,9 +26,12 @@ _TURN = 1.0
 class _Server(uvicorn.Server):
     """Ends by returning, where uvicorn would raise the signal once more; says that it lives."""
 
-    def __init__(self, config: uvicorn.Config, alive: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, alive: Callable[[], None], patience: Patience
+    ) -> None:
         super().__init__(config)
         self._alive = alive
+        self._guard = Guard(patience)
         self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -42,6 +46,9 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         while not await self.on_tick(0):
             self._alive()
+            late = self._guard.look(self.server_state.connections, self._loop.time())
+            for connection in late:
+                end(connection)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _TURN)
 
@@ -72,16 +79,19 @@ def serve(
     explain: Explain = nothing,
     look: Look = nobody,
     alive: Callable[[], None] = lambda: None,
+    patience: Patience = Patience(),  # noqa: B008  (frozen)
 ) -> None:
     """Answer on the listening socket until SIGTERM or SIGINT; then end within a second.
 
-    `alive` is called about once a second, for the first time when it serves.
+    `alive` is called about once a second, for the first time when it serves. Clients that are
+    slower than `patience` allows are left.
     """
     app = create_app(
         config, password=password, chroots=chroots, wake=wake, explain=explain, look=look
     )
     settings = uvicorn.Config(
         app,
+        http=Protocol,
         access_log=False,
         log_config=None,
         lifespan="on",
@@ -89,4 +99,4 @@ def serve(
         server_header=False,
     )
     gc.freeze()  # what is there now stays, and need not be looked at again and again
-    asyncio.run(_Server(settings, alive).serve(sockets=[sock]))
+    asyncio.run(_Server(settings, alive, patience).serve(sockets=[sock]))

@@ -57,7 +57,7 @@ class Upload:
                 raise ApiError(415, "Send the package as multipart/form-data")
             parser = MultipartParser(options[b"boundary"], self._callbacks())
             async for chunk in request.stream():
-                if chunk:
+                if chunk and self.error is None:
                     await run_in_threadpool(parser.write, chunk)
             return self._finish()
         except FormParserError as error:
