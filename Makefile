@@ -9,7 +9,7 @@ killer := $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)") \
 	$(if $(MODE),--mode "$(MODE)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench chaos help run test test-mock install uninstall
+.PHONY: bench chaos help run test test-mock install uninstall hostile
 .NOTPARALLEL:
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make chaos            hundreds of builds under a killer: nothing lost, doubled or left"
 	@echo "  BUILDS=n SEED=n     how many (default 200), which killer (default: any)"
 	@echo "  MODE=m              embedded, proxy or external (default: by seed), see docs/chaos.md"
+	@echo "make hostile          packages that attack the machine, as root and as a user"
+	@echo "  ATTACKS='a b'       only some, see docs/security.md"
 	@echo "make install          as root: install it as the service copr-backend (DESTDIR, PREFIX)"
 	@echo "make uninstall        as root: remove that; data and configuration stay"
 	@echo "make test-mock        as root: build with the real mock, from a small distribution made here"
@@ -34,6 +36,10 @@ run:
 chaos:
 	@./conf/setup.sh test
 	@exec $(bin)/python -m tests.chaos $(killer)
+
+hostile:
+	@./conf/setup.sh test
+	@$(bin)/python -m tests.hostile $(ATTACKS)
 
 bench:
 	@./conf/setup.sh bench

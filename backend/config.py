@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from backend.exceptions import ConfigError
+from backend.chroot import Chroot
+from backend.exceptions import ConfigError, ProtocolError
 from backend.legacy import translate
 from backend.options import OPTIONS, Option
 
@@ -82,11 +83,19 @@ class Config:
     builder_mock_chroots: tuple[str, ...]
     builder_mock_isolation: str
     builder_mock_basedir: Path
+    builder_root: Path
+    builder_roots: Mapping[str, Path]
     builder_timeout: int
     builder_stall_timeout: int
     builder_uid: int
     builder_max_processes: int
+    builder_build_memory: int
     builder_max_memory: int
+    builder_cgroup: str
+    builder_max_disk: int
+    builder_max_files: int
+    builder_macros: bool
+    builder_debuginfo: bool
     builder_max_file: int
     builder_max_log: int
     builder_max_download: int
@@ -319,6 +328,20 @@ def _path(option: Option, where: str, text: str) -> Path | str:
     return path
 
 
+def _paths(where: str, words: tuple[str, ...]) -> Mapping[str, Path]:
+    found = {}
+    for part in words:
+        name, _, path = part.partition("=")
+        try:
+            Chroot.parse(name)
+        except ProtocolError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        if not path.startswith("/"):
+            raise ConfigError(f"{where}: {part!r}: write CHROOT=/ABSOLUTE/PATH")
+        found[name] = Path(path)
+    return MappingProxyType(found)
+
+
 def _limits(where: str, words: tuple[str, ...]) -> Mapping[str, int]:
     found = {}
     for part in words:
@@ -351,6 +374,7 @@ _LISTS: Mapping[str, Callable[[str, tuple[str, ...]], Any]] = {
     "words": _words,
     "limits": _limits,
     "dates": _dates,
+    "paths": _paths,
 }
 
 

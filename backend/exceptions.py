@@ -52,6 +52,10 @@ class ToolError(CoprBackendError):
     """A needed program is missing, or refuses to work on this machine."""
 
 
+class ToolExceeded(ToolError):
+    """A program took longer, or printed more, than it may, and was killed for it."""
+
+
 class ProtocolError(CoprBackendError):
     """The frontend or a queue sent something that is not in the contract; names the field."""
 

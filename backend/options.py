@@ -15,7 +15,7 @@ class Option:
     """One key of the INI file.
 
     `kind` is one of str, secret, int, seconds, period (seconds, or a number with m, h or d),
-    bool, path, bytes, words, limits, dates, class (one of
+    bool, path, paths (CHROOT=PATH, several), bytes, words, limits, dates, class (one of
     `choices`, or `package.module:Class`). An empty `default` of a path or a string means
     "derived", as `help` explains. `group` marks the keys
     `group<N>_<name>`, repeated for every builder group.
@@ -329,6 +329,21 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         R,
+        "root",
+        "path",
+        "",
+        "Unpacked tree that packages are built in; empty: this machine's own system",
+    ),
+    Option(
+        R,
+        "roots",
+        "paths",
+        "",
+        "Trees of more chroots, e.g. fedora-41-x86_64=/srv/f41; `copr_be.py root make` makes them"
+        " in statedir/roots, where they need no entry here",
+    ),
+    Option(
+        R,
         "timeout",
         "seconds",
         "21600",
@@ -354,12 +369,37 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(R, "max_processes", "int", "4096", "Processes and threads of one build", minimum=16),
     Option(
         R,
+        "build_memory",
+        "bytes",
+        "0",
+        "Memory of all processes of one build together; 0: half of the machine's",
+        minimum=0,
+    ),
+    Option(
+        R,
         "max_memory",
         "bytes",
         "16G",
-        "Address space of each process of a build (K, M, G, T)",
+        "Address space of each process of a build (K, M, G, T), where there is no control group",
         minimum=64 * 1024**2,
     ),
+    Option(
+        R,
+        "cgroup",
+        "str",
+        "auto",
+        "Control groups that limit memory and processes: auto, no, or a writable directory of"
+        " version 2 without processes",
+    ),
+    Option(
+        R,
+        "max_disk",
+        "bytes",
+        "64G",
+        "Disk space that one build may use; 0: all but a reserve",
+        minimum=0,
+    ),
+    Option(R, "max_files", "int", "2000000", "Files that one build may make; 0: any number"),
     Option(R, "max_file", "bytes", "16G", "Largest file that a build may write", minimum=1024**2),
     Option(
         R,
@@ -369,6 +409,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "Largest build log; a build that prints more is ended",
         minimum=1024,
     ),
+    Option(
+        R,
+        "macros",
+        "bool",
+        "yes",
+        "Give specs the macros of Fedora that this rpm lacks (%cmake, %_unitdir, …), and bash as"
+        " /bin/sh",
+    ),
+    Option(R, "debuginfo", "bool", "no", "Make debuginfo packages where rpm does not by itself"),
     Option(
         R,
         "max_download",

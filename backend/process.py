@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from backend.exceptions import ToolError
+from backend.exceptions import ToolError, ToolExceeded
 
 #: Environment of programs that get none: nothing of the daemon's own leaks into them.
 CLEAN_ENV: Mapping[str, str] = {
@@ -181,8 +181,8 @@ def run(
 ) -> Result:
     """Run a program to its end and return its output.
 
-    Raises ToolError if it cannot start, runs longer than `timeout` seconds, or prints more
-    than `limit` bytes. A non-zero exit code is the caller's to judge.
+    Raises ToolError if it cannot start, ToolExceeded if it runs longer than `timeout` seconds
+    or prints more than `limit` bytes. A non-zero exit code is the caller's to judge.
     """
     name = Path(argv[0]).name
     deadline = time.monotonic() + timeout
@@ -198,9 +198,9 @@ def run(
         with child:
             code = _read_to_end(child, streams, deadline, limit)
             if code is None:
-                raise ToolError(f"{name} did not end within {timeout:g} s and was killed")
+                raise ToolExceeded(f"{name} did not end within {timeout:g} s and was killed")
             if sum(map(len, streams.values())) > limit:
-                raise ToolError(f"{name} printed more than {limit} bytes and was killed")
+                raise ToolExceeded(f"{name} printed more than {limit} bytes and was killed")
     finally:
         os.close(out_r)
         os.close(err_r)

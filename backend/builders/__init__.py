@@ -119,7 +119,8 @@ class Builder(Protocol):
     """One way to build. Errors: BuildError is the package's fault, InfrastructureError ours.
 
     A builder that cannot do all that a request may ask for also has a method `notes(request)`:
-    one line for each setting that it leaves out, with the reason. They go into backend.log.
+    one line for each setting that it leaves out, with the reason. They go into backend.log. With
+    a method `describe()` it says in one line what a build may use, for `copr_be.py check`.
     """
 
     def preflight(self) -> None:

@@ -1,14 +1,12 @@
 """Reads RPM headers inside the sandbox: rpm itself parses them, out of our reach."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from backend.builders import Package, SourceInfo
+from backend.builders import Package, SourceInfo, rpmheader
 from backend.builders.collect import SAFE_NAME
-from backend.builders.sandbox import Area, Command, Sandbox
-from backend.exceptions import BuildError, InfrastructureError
+from backend.builders.sandbox import Area, Sandbox
+from backend.exceptions import BuildError, InfrastructureError, ToolExceeded
 
 TIMEOUT = 600
 MAX_SPEC = 8 * 1024**2
@@ -36,20 +34,15 @@ printf 'OK\n%s\n%s\n' "${tags%.}$spec" .
 rpm2cpio "$f" | cpio --quiet -i --to-stdout -- "$spec" "./$spec" 2>/dev/null
 """
 
-_RESULTS = r"""
-cd /out || exit 1
-for f in *; do
-  rpm -K --nosignature "$f" >/dev/null 2>&1 || { echo "$f: damaged"; exit; }
-  rpm -qp --nosignature --qf "$1" "$f" 2>/dev/null || { echo "$f: no header"; exit; }
-done
-"""
-
 
 def inspect(sandbox: Sandbox, area: Area, srpm: Path) -> tuple[SourceInfo, bool]:
     """What the copy `in.src.rpm` in the area says of itself, and whether it is a nosrc package."""
     binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm"]
     with sandbox.command(area, ["/bin/sh", "-c", _INSPECT, "sh", _TAGS], binds=binds) as command:
-        result = command.run(TIMEOUT, limit=MAX_SPEC + 1024**2)
+        try:
+            result = command.run(TIMEOUT, limit=MAX_SPEC + 1024**2)
+        except ToolExceeded as error:
+            raise BuildError(f"{srpm.name} cannot be read within limits: {error}") from error
     word, _, rest = result.stdout.partition(b"\n")
     if word in (b"BAD", b"DAMAGED"):
         raise BuildError(_complaint(srpm, (area.path / "in.src.rpm")))
@@ -93,36 +86,27 @@ def _complaint(srpm: Path, copy: Path) -> str:
     )
 
 
-def results(
-    sandbox: Sandbox, area: Area, names: tuple[str, ...], *, sources: bool = False
-) -> tuple[Package, ...]:
-    """The identities of the taken files in the area's `out`; file names must agree with them.
+def results(out: Path, names: tuple[str, ...], *, sources: bool = False) -> tuple[Package, ...]:
+    """The identities of the taken files in `out`; file names must agree with them.
 
     Source packages are refused unless `sources` is true.
     """
-    binds = ["--ro-bind", "{}/out", "/out"]
-    with sandbox.command(area, ["/bin/sh", "-c", _RESULTS, "sh", _TAGS], binds=binds) as command:
-        output = command.run(TIMEOUT).stdout
-    lines = output.decode("utf-8", "replace").splitlines()
-    if len(lines) != _COUNT * len(names):
-        raise BuildError(f"refused result {lines[-1] if lines else 'unknown'}")
     packages = []
-    for start, name in zip(range(0, len(lines), _COUNT), _shell_order(names), strict=True):
-        fields = [line.strip() for line in lines[start : start + _COUNT]]
-        is_source = fields[5] == "1"
-        if is_source and sources:
-            fields[4] = "nosrc" if _words(fields[6]) else "src"
-        package = _package(name, fields)
-        refused = is_source and not sources
+    for name in names:
+        header = rpmheader.read(out / name)
+        epoch = "" if header.epoch is None else str(header.epoch)
+        words = [header.text(tag) for tag in _IDENTITY]
+        if header.source and sources:
+            words[-1] = "nosrc" if header.partial else "src"
+        package = _package(name, [words[0], epoch, *words[1:]])
+        refused = header.source and not sources
         if package.filename != name or not SAFE_NAME.fullmatch(name) or refused:
             raise BuildError(f"refused result {name}: its header says {package.filename}")
         packages.append(package)
     return tuple(packages)
 
 
-def _shell_order(names: tuple[str, ...]) -> list[str]:
-    # The sandbox's LANG is C.UTF-8, and names are ASCII: the shell sorts by code point too.
-    return sorted(names)
+_IDENTITY = (rpmheader.NAME, rpmheader.VERSION, rpmheader.RELEASE, rpmheader.ARCH)
 
 
 def _package(name: str, fields: list[str]) -> Package:
@@ -141,26 +125,3 @@ def _package(name: str, fields: list[str]) -> Package:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.split() if word != "(none)")
-
-
-@contextmanager
-def build_command(
-    sandbox: Sandbox, area: Area, options: list[str], *, net: bool
-) -> Iterator[Command]:
-    """The command line of the build itself; its log starts with what was not checked."""
-    binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm", "--bind", "{}/results", RESULTS]
-    argv = ["/bin/sh", "-c", _BUILD, "sh", *options, "/in.src.rpm"]
-    with sandbox.command(area, argv, binds=binds, net=net) as command:
-        yield command
-
-
-RESULTS = "/builddir/results"
-STARTED = b"Building with rpmbuild"
-
-_BUILD = r"""
-echo "Building with rpmbuild $(rpm --version | sed 's/.* //') in a sandbox: $*"
-rpm -qp --nosignature --nodigest --requires /in.src.rpm 2>/dev/null |
-  sed '/^rpmlib(/d; s/^/BuildRequires, not checked on this host: /'
-rpmbuild "$@"
-exit $?  # no exec: the shell is pid 1 and reaps orphans
-"""

@@ -23,7 +23,7 @@ from backend.builders import (
 from backend.builders.mockclean import Traces
 from backend.builders.mockrun import Desk, Mock
 from backend.builders.rpmbuild import RpmbuildBuilder
-from backend.builders.sandbox import Area, Sandbox
+from backend.builders.sandbox import Area
 from backend.builders.stream import Log, follow
 from backend.chroot import Chroot
 from backend.config import Config
@@ -217,7 +217,7 @@ def _collect(config: Config, request: BuildRequest, results: int) -> tuple[Artif
     out.mkdir(mode=0o755)
     out.chmod(0o755)
     names = collect.take(results, out, others=True)
-    packages = headers.results(Sandbox(config), area, names, sources=True) if names else ()
+    packages = headers.results(out, names, sources=True) if names else ()
     if not any(package.arch not in ("src", "nosrc") for package in packages):
         raise BuildError("mock succeeded but made no RPM: has the spec a %files section?")
     return tuple(Artifact(path=out / package.filename, package=package) for package in packages)

@@ -2,14 +2,12 @@
 
 import contextlib
 import os
-import platform
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from backend import chroot as chroots
 from backend.builders import (
     Artifact,
     BuildRequest,
@@ -18,61 +16,75 @@ from backend.builders import (
     SourceInfo,
     collect,
     headers,
+    limits,
+    recipe,
+    roots,
+    rpmheader,
+    stream,
     tidy,
+    workbench,
 )
-from backend.builders.sandbox import HOME, KILLED, Area, Sandbox
-from backend.builders.stream import Log, decisive_line, follow, killed_inside
+from backend.builders.recipe import RESULTS, Recipe
+from backend.builders.sandbox import KILLED, Area, Sandbox, groups
+from backend.builders.stream import Log, decisive_line, killed_inside
+from backend.builders.view import HOME
+from backend.builders.workbench import Workbench
 from backend.chroot import Chroot
 from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError, Killed, ToolError
 from backend.process import find_all
 
-TOOLS = "bwrap prlimit setpriv unshare mount rpm rpmbuild rpm2cpio cpio"
+TOOLS = "bwrap prlimit setpriv unshare mount du"
+HOST_TOOLS = "rpm rpmbuild rpm2cpio cpio"
 
 
 class RpmbuildBuilder:
-    """Builds with the host's own rpmbuild and compilers, for the host's own distribution."""
+    """Builds with rpmbuild and compilers of this host, or of an unpacked tree, a root."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._sandbox = Sandbox(config)
-        self._ready = False
+        self._benches: dict[Chroot, Workbench] = {}
 
     def preflight(self) -> None:
         """Raises ToolError, with the remedy, if it cannot work on this machine."""
-        find_all(TOOLS.split())
+        served = roots.served(self._config)
+        on_host = any(one.tree is None for one in served.values())
+        find_all([*TOOLS.split(), *(HOST_TOOLS.split() if on_host else ())])
         with tempfile.TemporaryDirectory(prefix="copr-backend-") as name:
             self._sandbox.preflight(Path(name))
-        self._ready = True
+            benches = {
+                chroot: workbench.prepare(self._config, self._sandbox, one, Path(name))
+                for chroot, one in served.items()
+            }
+        self._benches = benches
 
     def chroots(self) -> tuple[Chroot, ...]:
-        """The one chroot that this host is, or is configured to be."""
-        if self._config.builder_chroot:
-            return (Chroot.parse(self._config.builder_chroot),)
-        try:
-            text = Path("/etc/os-release").read_text(encoding="utf-8")
-        except OSError:
-            text = ""
-        return (chroots.from_os_release(text, platform.machine()),)
+        """The chroot that this host is, or is configured to be, and those of its roots."""
+        return tuple(self._benches or roots.served(self._config))
+
+    def describe(self) -> str:
+        """The limits of a build, and who enforces them here."""
+        return limits.describe(self._config, groups(self._config))
 
     def inspect(self, srpm: Path, workdir: Path, slot: int) -> SourceInfo:
         """Read a source package of unknown origin in the sandbox."""
         with _our_fault():
-            self._prepare()
+            bench = next(iter(self._prepared().values()))
             area = _area(self._config, srpm, workdir, slot)
-            return headers.inspect(self._sandbox, area, srpm)[0]
+            return headers.inspect(bench.sandbox, area, srpm)[0]
 
     def build(self, request: BuildRequest, monitor: Monitor) -> tuple[Artifact, ...]:
         """Build in the sandbox, and return the checked results."""
         with _our_fault():
-            self._prepare()
+            bench = self._bench(request.chroot)
             area = _area(self._config, request.srpm, request.workdir, request.slot)
             source = request.source or (
-                headers.inspect(self._sandbox, area, request.srpm)[0].package
+                headers.inspect(bench.sandbox, area, request.srpm)[0].package
             )
             results = collect.open_directory(area.path / "results")
             try:
-                self._run(area, request, monitor)
+                self._run(bench, area, request, monitor)
                 monitor.check()
                 try:
                     return self._collect(area, source, results)
@@ -83,7 +95,7 @@ class RpmbuildBuilder:
                 os.close(results)
 
     def notes(self, request: BuildRequest) -> tuple[str, ...]:
-        """What a build with the host's own packages cannot do."""
+        """What a build with what is installed cannot do."""
         root = request.buildroot
         named = ", ".join(str(repo.get("id")) for repo in root.repos)
         host = "the rpmbuild builder uses what is installed on this host"
@@ -104,36 +116,47 @@ class RpmbuildBuilder:
     def cleanup(self, workdir: Path, slot: int) -> None:
         """Remove `workdir`; what the build made is removed by its own user, in the sandbox."""
         with _our_fault():
-            self._prepare()
+            self._prepared()
             tidy.remove(self._config, self._sandbox, workdir, slot)
 
-    def _prepare(self) -> None:
-        if not self._ready:
+    def _prepared(self) -> dict[Chroot, Workbench]:
+        if not self._benches:
             self.preflight()
+        return self._benches
 
-    def _run(self, area: Area, request: BuildRequest, monitor: Monitor) -> None:
+    def _bench(self, chroot: Chroot) -> Workbench:
+        benches = self._prepared()
+        if chroot not in benches:
+            raise BuildError(f"chroot {chroot} cannot be built here: there is no root for it")
+        return benches[chroot]
+
+    def _run(self, bench: Workbench, area: Area, request: BuildRequest, monitor: Monitor) -> None:
         log = Log(monitor, request.max_log)
-        pipe, write = os.pipe()
-        try:
-            try:
-                with headers.build_command(
-                    self._sandbox, area, _options(request), net=request.enable_net
-                ) as command:
-                    child = command.start(write)
-            finally:
-                os.close(write)
-            with child:
-                code = follow(child, pipe, log, request)
-        finally:
-            os.close(pipe)
-        if not log.head.startswith(headers.STARTED):
-            raise InfrastructureError(
-                f"the sandbox did not start: {decisive_line(bytes(log.tail))}"
-            )
-        if code in KILLED or (code and killed_inside(bytes(log.tail))):
-            raise Killed(_reason(bytes(log.tail), 128 + signal.SIGKILL))
+        made = self._recipe(bench, area, request)
+        with recipe.command(bench.sandbox, area, made) as command:
+            code = stream.supervise(self._config, area, command, log, request)
+        tail = bytes(log.tail)
+        if not log.head.startswith(recipe.STARTED):
+            raise InfrastructureError(f"the sandbox did not start: {decisive_line(tail)}")
+        if code in KILLED or (code and killed_inside(tail)):
+            raise Killed(_reason(tail, 128 + signal.SIGKILL))
         if code:
-            raise BuildError(_reason(bytes(log.tail), code))
+            reason = _reason(tail, code)
+            raise BuildError(reason + limits.hint(reason + _last_words(tail)))
+
+    def _recipe(self, bench: Workbench, area: Area, request: BuildRequest) -> Recipe:
+        options = _options(request)
+        where = f"root {bench.tree.parent.name}" if bench.tree else "this host"
+        return Recipe(
+            title=f"{bench.version} in a sandbox: {' '.join(options)}",
+            notes=[
+                f"Limits: {self.describe()}",
+                *(f"BuildRequires, not checked on {where}: {one}" for one in _needed(area)),
+            ],
+            options=options,
+            macros=bench.macros,
+            net=request.enable_net,
+        )
 
     def _collect(self, area: Area, source: Package, results: int) -> tuple[Artifact, ...]:
         out = area.path / "out"
@@ -142,7 +165,7 @@ class RpmbuildBuilder:
         names = collect.take(results, out)
         if not names:
             raise BuildError("rpmbuild succeeded but made no RPM: has the spec a %files section?")
-        packages = headers.results(self._sandbox, area, names)
+        packages = headers.results(out, names)
         made = out / source.filename
         shutil.copyfile(area.path / "in.src.rpm", made)
         return tuple(
@@ -153,13 +176,25 @@ class RpmbuildBuilder:
 
 def _options(request: BuildRequest) -> list[str]:
     options = ["--rebuild", "--nodeps"]
-    options += ["--define", f"_topdir {HOME}/rpmbuild", "--define", f"_rpmdir {headers.RESULTS}"]
+    options += ["--define", f"_topdir {HOME}/rpmbuild", "--define", f"_rpmdir {RESULTS}"]
     options += ["--define", "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]
     for name in request.with_opts:
         options += ["--with", name]
     for name in request.without_opts:
         options += ["--without", name]
     return options
+
+
+def _needed(area: Area) -> list[str]:
+    """What the source package says that its build needs; nothing if only librpm can read it."""
+    with contextlib.suppress(BuildError):
+        return rpmheader.read(area.path / "in.src.rpm", check=False).requires()
+    return []
+
+
+def _last_words(tail: bytes) -> str:
+    """What a build said shortly before its end, where the program that failed gives its reason."""
+    return "\n".join(tail[-4096:].decode("utf-8", "replace").splitlines()[-20:])
 
 
 def _reason(tail: bytes, code: int) -> str:

@@ -1,7 +1,7 @@
 """HOW untrusted programs run: bubblewrap, as a user id of their own, with nothing of the host.
 
-Inside there is `/usr` of the host, an allowlist of `/etc`, fresh `/proc` and `/dev`, no
-network, and the pieces of one directory, the *area*. As root, the area is first mounted
+What is seen inside is in `view`; here are the namespaces, the user, the limits, the filter of
+system calls, and the pieces of one directory, the *area*. As root, the area is first mounted
 where the build's user can reach it, in a private mount namespace: its parents stay 0700.
 """
 
@@ -9,47 +9,31 @@ import contextlib
 import os
 import resource
 import signal
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backend.builders import cgroup, limits, seccomp, view
+from backend.builders.cgroup import Group, Nowhere, Place
+from backend.builders.view import HOME, HOST, INNER_ID, Root
 from backend.config import Config
 from backend.exceptions import Killed, ToolError
 from backend.process import CLEAN_ENV, Child, Result, find, run
 
 #: Slots wrap so that ids stay below 61184, where systemd's dynamic users begin.
 UID_RANGE = 478
-INNER_ID = 1000
 #: Exit codes that mean SIGKILL, to the sandbox itself or to what it runs.
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
-HOME = "/builddir"
 #: Where bubblewrap starts: its own environment, seen inside, must not name a host path.
-ROOT = Path("/")
+START = Path("/")
 
-#: Entries of /etc that tools need and that hold no secrets; glob patterns.
-ETC = """
-alternatives bash.bashrc bindresvport.blacklist ca-certificates* crypto-policies
-debian_version dictionaries-common dpkg emacs ethertypes fedora-release fonts gai.conf ghc groff
-gtk-2.0 gtk-3.0 host.conf ImageMagick-* init.d inputrc issue java java-* jvm* ld.so.cache ld.so.conf
-ld.so.conf.d locale.alias locale.conf locale.gen localtime login.defs lsb-release lynx magic
-magic.mime man_db.conf manpath.config maven mime.types mke2fs.conf netconfig networks
-ocamlfind.conf os-release papersize perl php pki/ca-trust pki/tls/cert.pem pki/tls/certs profile
-protocols python* R redhat-release rpc rpm rpmlint services sgml shells skel ssl/certs
-ssl/openssl.cnf system-release terminfo texmf timezone X11 xattr.conf xdg xml
-"""
-
-#: State of installed tools, not secret: TeX formats, XML catalogs, the package list.
-STATE = """
-/sys/devices/system/cpu /var/cache/fontconfig /var/cache/ldconfig /var/lib/dpkg /var/lib/ghc
-/var/lib/sgml-base /var/lib/texmf /var/lib/xml-core
-"""
-
-EMPTY = "/boot /home /media /mnt /opt /root /srv /var/cache /var/lib /var/log /var/spool"
-
-NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
-
-#: As root: mount the area, and a /proc that no container manager has masked.
-PREPARE = 'mount --bind "$1" "$2" && { mount -t proc proc /proc 2>/dev/null || :; } && shift 2'
+_JOIN = 'for g in {}; do echo 0 >"$g/cgroup.procs" || exit 90; done; '
+_AREA = 'mount --bind "$1" "$2" || exit 91; '
+_TREE = 'mount --bind "$3" "$2/root" || exit 92; '
+_LAYERS = 'mount -t overlay overlay -o "lowerdir=$3" "$2/root" || exit 92; '
+#: A /proc that no container manager has masked.
+_PROC = "mount -t proc proc /proc 2>/dev/null; "
 
 REMEDY = (
     "bubblewrap cannot make a sandbox here ({}): allow user namespaces"
@@ -58,6 +42,18 @@ REMEDY = (
     " (systemd: no ProtectKernelTunables; container: nesting or privileged), or start as root"
 )
 
+_NOTHING: Mapping[str, str] = {}
+
+#: Where groups are made, by `[builder] cgroup`: found out once, and passed on to forked workers.
+_places: dict[str, Place | Nowhere] = {}
+
+
+def groups(config: Config) -> Place | Nowhere:
+    """Where the control groups of builds are made, or why there are none."""
+    if config.builder_cgroup not in _places:
+        _places[config.builder_cgroup] = cgroup.find(config.builder_cgroup)
+    return _places[config.builder_cgroup]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Area:
@@ -65,14 +61,15 @@ class Area:
 
     path: Path
     uid: int
+    slot: int = 0
 
     @classmethod
     def make(cls, config: Config, workdir: Path, slot: int) -> "Area":
         """Create it inside `workdir`, with its pieces."""
         root = os.geteuid() == 0
         uid = config.builder_uid + slot % UID_RANGE if root else os.geteuid()
-        area = cls(path=workdir / "area", uid=uid)
-        for name in ("", "build", "tmp", "vartmp", "results"):
+        area = cls(path=workdir / "area", uid=uid, slot=slot)
+        for name in ("", "build", "tmp", "vartmp", "results", "root"):
             piece = area.path / name
             piece.mkdir(mode=0o700, exist_ok=True)
             if root:
@@ -84,32 +81,59 @@ class Area:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to start: pass `fds` on, they hold bubblewrap's options and small files."""
+    """What to start: pass `fds` on, they hold bubblewrap's options and small files.
+
+    `group` limits what it uses, where there are control groups.
+    """
 
     argv: tuple[str, ...]
     fds: tuple[int, ...]
+    group: Group | None = None
 
     def run(self, timeout: float, limit: int = 16 * 1024**2) -> Result:
         """Run it to its end; raises Killed when somebody kills it, ToolError as `run` does."""
-        result = run(self.argv, timeout=timeout, cwd=ROOT, pass_fds=self.fds, limit=limit)
+        result = run(self.argv, timeout=timeout, cwd=START, pass_fds=self.fds, limit=limit)
         if result.code in KILLED:
             raise Killed(f"a sandboxed program was killed: {result.last_line}")
         return result
 
     def start(self, output: int) -> Child:
         """Start it; everything it prints goes to descriptor `output`."""
-        return Child(self.argv, stdout=output, cwd=ROOT, pass_fds=self.fds)
+        return Child(self.argv, stdout=output, cwd=START, pass_fds=self.fds)
 
 
 class Sandbox:
-    """Makes the command lines; finds out once how strict a sandbox this machine allows."""
+    """Makes the command lines; finds out once how strict a sandbox this machine allows.
 
-    def __init__(self, config: Config) -> None:
+    `trees` are the root that is shown inside, the first on top; none: the host's own system.
+    """
+
+    def __init__(self, config: Config, trees: Sequence[Path] = ()) -> None:
         self._config = config
+        self._trees = tuple(trees)
         self._strict: tuple[str, ...] | None = None
+
+    def on(self, trees: Sequence[Path]) -> "Sandbox":
+        """The same with another root."""
+        made = Sandbox(self._config, trees)
+        made._strict = self._strict
+        return made
+
+    def small_shell(self) -> str:
+        """The shell inside that starts fastest."""
+        return "/usr/bin/dash" if self._root().source("usr/bin/dash") else "/bin/sh"
 
     def preflight(self, workdir: Path) -> None:
         """Try exactly the flags of a build; raises ToolError with the remedy."""
+        error = self._try(workdir)
+        if error and isinstance(groups(self._config), Place):
+            _places[self._config.builder_cgroup] = Nowhere(reason=f"it cannot be entered ({error})")
+            error = self._try(workdir)
+        if error:
+            raise ToolError(REMEDY.format(error))
+        cgroup.sweep(groups(self._config), self._config.statedir)
+
+    def _try(self, workdir: Path) -> str:
         error = ""
         for strict in (("--disable-userns",), ()):
             self._strict = strict
@@ -117,60 +141,94 @@ class Sandbox:
             with self.command(area, ["/bin/sh", "-c", ": >/dev/null </proc/self/stat"]) as command:
                 result = command.run(30)
             if result.code == 0:
-                return
+                return ""
             error = error or result.last_line
         self._strict = None
-        raise ToolError(REMEDY.format(error))
+        return error
 
     @contextlib.contextmanager
     def command(
-        self, area: Area, argv: Sequence[str], *, binds: Sequence[str] = (), net: bool = False
+        self,
+        area: Area,
+        argv: Sequence[str],
+        *,
+        binds: Sequence[str] = (),
+        data: Mapping[str, str] = _NOTHING,
+        net: bool = False,
     ) -> Iterator[Command]:
         """The command line that runs `argv` inside; `binds` are bubblewrap options with `{}`
-        for the area."""
-        strict = ("--disable-userns",) if self._strict is None else self._strict
+        for the area, `data` are small files. Its control group is removed, with what is left in
+        it, at the end."""
         root = os.geteuid() == 0
         place = _mount_point() if root else str(area.path)
-        fds: list[int] = []
-        try:
-            options = [*_isolation(net), *strict, *_system(), *_etc(fds, net), *binds]
-            options = [place + text[2:] if text.startswith("{}") else text for text in options]
+        with contextlib.ExitStack() as stack:
+            group = self._group(stack, area)
+            fds: list[int] = []
+            stack.callback(lambda: deque(map(os.close, fds), 0))
+            options: list[view.Word] = [*self._options(net), *binds]
+            for path, text in data.items():
+                options += ["--perms", "444", "--file", text.encode(), path]
             options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
-            data = b"".join(os.fsencode(option) + b"\0" for option in options)
-            outer = _as_user(area, place) if root else []
+            words = b"".join(_word(option, place, fds) + b"\0" for option in options)
+            inner = [find("bwrap"), "--args", str(_memory(fds, words)), "--", *argv]
+            outer = _outer(area, place if root else "", self._trees, group)
             yield Command(
-                argv=(
-                    *outer,
-                    *self._limits(),
-                    *(find("bwrap"), "--args", str(_memory(fds, data)), "--", *argv),
-                ),
-                fds=tuple(fds),
+                argv=(*outer, *_prlimit(self._config, group), *inner), fds=tuple(fds), group=group
             )
-        finally:
-            for fd in fds:
-                os.close(fd)
 
-    def _limits(self) -> list[str]:
-        wanted = {
-            "nproc": (resource.RLIMIT_NPROC, self._config.builder_max_processes),
-            "as": (resource.RLIMIT_AS, self._config.builder_max_memory),
-            "fsize": (resource.RLIMIT_FSIZE, self._config.builder_max_file),
-            "nofile": (resource.RLIMIT_NOFILE, 65536),
-            "core": (resource.RLIMIT_CORE, 0),
-        }
-        argv = [find("prlimit")]
-        for name, (number, limit) in wanted.items():
-            hard = resource.getrlimit(number)[1]
-            most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-            soft = min(most, 4096) if name == "nofile" else most
-            argv.append(f"--{name}={soft}:{most}")
-        return [*argv, "--"]
+    def _group(self, stack: contextlib.ExitStack, area: Area) -> Group | None:
+        where = groups(self._config)
+        if isinstance(where, Nowhere):
+            return None
+        group = Group(
+            where,
+            cgroup.name(self._config.statedir, area.slot),
+            memory=limits.memory(self._config),
+            processes=self._config.builder_max_processes,
+        )
+        stack.callback(group.remove)
+        group.make()
+        return group
+
+    def _options(self, net: bool) -> list[view.Word]:
+        strict = ("--disable-userns",) if self._strict is None else self._strict
+        root = self._root()
+        shell = self._config.builder_macros and view.other_shell(root)
+        options = [*_isolation(net), *strict, *view.system(root, shell=shell)]
+        options += view.etc(root, net=net)
+        filter_ = seccomp.program()
+        return [*options, "--seccomp", filter_] if filter_ else options
+
+    def _root(self) -> Root:
+        if not self._trees:
+            return HOST
+        shown = "{}/root" if os.geteuid() == 0 else str(self._trees[0])
+        return Root(trees=self._trees, shown=shown)
 
 
 def environment() -> Mapping[str, str]:
     """The environment inside."""
     own = {"HOME": HOME, "USER": "builder", "LOGNAME": "builder", "SHELL": "/bin/bash"}
     return {**CLEAN_ENV, **own}
+
+
+def _prlimit(config: Config, group: Group | None) -> list[str]:
+    """What each process may use. A group is stricter, and tells who exceeded it: leave it that."""
+    wanted = {
+        "nproc": (resource.RLIMIT_NPROC, config.builder_max_processes * (2 if group else 1)),
+        "fsize": (resource.RLIMIT_FSIZE, config.builder_max_file),
+        "nofile": (resource.RLIMIT_NOFILE, 65536),
+        "core": (resource.RLIMIT_CORE, 0),
+    }
+    if group is None:
+        wanted["as"] = (resource.RLIMIT_AS, config.builder_max_memory)
+    argv = [find("prlimit")]
+    for name, (number, limit) in wanted.items():
+        hard = resource.getrlimit(number)[1]
+        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        soft = min(most, 4096) if name == "nofile" else most
+        argv.append(f"--{name}={soft}:{most}")
+    return [*argv, "--"]
 
 
 def _mount_point() -> str:
@@ -180,21 +238,44 @@ def _mount_point() -> str:
     raise ToolError("no /mnt, /media, /srv or /opt to mount the build area on: mkdir /mnt")
 
 
-def _as_user(area: Area, place: str) -> list[str]:
-    """Root only: private mounts, then never root again (or uid 0 inside would be root)."""
+def _outer(area: Area, place: str, trees: Sequence[Path], group: Group | None) -> list[str]:
+    """What comes before bubblewrap: into the group, and for root, who has a `place` to mount
+    on, private mounts and the change of user."""
+    join = _JOIN.format(" ".join(f"'{path}'" for path in group.paths)) if group else ""
+    if not place:
+        return [find("sh"), "-c", join + 'exec "$@"', "sh"] if join else []
+    text = join + _AREA
+    if trees:
+        text += _TREE if len(trees) == 1 else _LAYERS
+    if _masked():
+        text += _PROC
     user = str(area.uid)
     # The parent-death signal is set again: a change of credentials clears it.
     return [
         *(find("unshare"), "--mount", "--propagation", "private", "--"),
-        *("/bin/sh", "-c", PREPARE + ' && exec "$@"', "sh", str(area.path), place),
+        *(find("sh"), "-c", text + 'shift 3; exec "$@"', "sh"),
+        *(str(area.path), place, ":".join(map(str, trees))),
         *(find("setpriv"), "--reuid", user, "--regid", user, "--clear-groups"),
         *("--no-new-privs", "--bounding-set=-all", "--pdeathsig", "KILL", "--"),
     ]
 
 
-def _isolation(net: bool) -> list[str]:
+def _masked() -> bool:
+    """Something is mounted over parts of /proc, which forbids a fresh one in a sandbox."""
+    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    return " /proc/" in mounts
+
+
+def _word(word: view.Word, place: str, fds: list[int]) -> bytes:
+    """One option as bubblewrap reads it: `{}` is the area's place, bytes lie in a descriptor."""
+    if isinstance(word, bytes):
+        return str(_memory(fds, word)).encode()
+    return os.fsencode(place + word[2:] if word.startswith("{}") else word)
+
+
+def _isolation(net: bool) -> list[view.Word]:
     flags = ["user", "pid", "ipc", "uts", "cgroup-try", *([] if net else ["net"])]
-    options = [f"--unshare-{flag}" for flag in flags]
+    options: list[view.Word] = [f"--unshare-{flag}" for flag in flags]
     options += ["--uid", str(INNER_ID), "--gid", str(INNER_ID), "--hostname", "builder"]
     options += ["--die-with-parent", "--new-session", "--clearenv"]
     # With an init of its own bubblewrap returns before daemons of the build are dead, and
@@ -203,61 +284,6 @@ def _isolation(net: bool) -> list[str]:
     for name, value in environment().items():
         options += ["--setenv", name, value]
     return options
-
-
-def _system() -> list[str]:
-    options = ["--ro-bind", "/usr", "/usr"]
-    for path in [*sorted(Path("/").glob("lib*")), Path("/bin"), Path("/sbin")]:
-        if path.is_symlink():
-            options += ["--symlink", str(path.readlink()), str(path)]
-        elif path.is_dir():
-            options += ["--ro-bind", str(path), str(path)]
-    options += ["--proc", "/proc", "--dev", "/dev", "--size", str(1024**3), "--tmpfs", "/dev/shm"]  # noqa: S108
-    for path_text in EMPTY.split():
-        options += ["--dir", path_text]
-    for path_text in STATE.split():
-        options += ["--ro-bind-try", path_text, path_text]
-    options += ["--size", str(64 * 1024**2), "--tmpfs", "/run", "--symlink", "../run", "/var/run"]
-    options += ["--dir", "/run/lock", "--symlink", "../run/lock", "/var/lock"]
-    options += ["--bind", "{}/tmp", "/tmp", "--bind", "{}/vartmp", "/var/tmp"]  # noqa: S108
-    return [*options, "--bind", "{}/build", HOME]
-
-
-def _etc(fds: list[int], net: bool) -> list[str]:
-    options: list[str] = []
-    for pattern in ETC.split():
-        for path in sorted(Path("/etc").glob(pattern)):
-            target = str(path.readlink()) if path.is_symlink() else ""
-            if "/usr/" in target or target.startswith("../usr"):
-                options += ["--symlink", target, str(path)]
-            elif path.exists():
-                options += ["--ro-bind-try", str(path), str(path)]
-    options += ["--symlink", "../proc/self/mounts", "/etc/mtab"]
-    files = {
-        "passwd": _accounts("passwd", f"builder:x:{INNER_ID}:{INNER_ID}::{HOME}:/bin/bash\n"),
-        "group": _accounts("group", f"builder:x:{INNER_ID}:\n"),
-        "nsswitch.conf": NSSWITCH,
-        "hostname": "builder\n",
-        "hosts": "127.0.0.1 localhost builder\n::1 localhost\n",
-        "resolv.conf": _text(Path("/etc/resolv.conf")) if net else "",
-    }
-    for name, text in files.items():
-        options += ["--ro-bind-data", str(_memory(fds, text.encode())), f"/etc/{name}"]
-    return options
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-
-
-def _accounts(name: str, own: str) -> str:
-    """The host's system accounts, which carry no secrets, and the builder; no people."""
-    lines = []
-    for line in _text(Path("/etc", name)).splitlines():
-        fields = line.split(":")
-        if len(fields) > 2 and fields[2].isdigit() and not 1000 <= int(fields[2]) < 65534:
-            lines.append(":".join([fields[0], "x", *fields[2:]]))
-    return "".join(line + "\n" for line in lines) + own
 
 
 def _memory(fds: list[int], data: bytes) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backend.builders import Monitor, collect, tidy
 from backend.builders.sandbox import Area, Sandbox
-from backend.builders.stream import Log, decisive_line, follow
+from backend.builders.stream import Log, decisive_line, supervise
 from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError, ToolError
 
@@ -104,19 +104,10 @@ def _run(room: Room, script: Script) -> Outcome:
     room.inputs()
     binds = ["--bind", "{}/results", RESULTS, "--ro-bind", "{}/in", INPUTS]
     log = Log(room.monitor, room.max_log)
-    pipe, write = os.pipe()
-    try:
-        try:
-            words = "with network" if script.net else "without network"
-            argv = ["/bin/sh", "-c", _WRAP + script.text, "sh", script.what, words, *script.args]
-            with sandbox.command(area, argv, binds=binds, net=script.net) as command:
-                child = command.start(write)
-        finally:
-            os.close(write)
-        with child:
-            code = follow(child, pipe, log, _Limits(room))
-    finally:
-        os.close(pipe)
+    words = "with network" if script.net else "without network"
+    argv = ["/bin/sh", "-c", _WRAP + script.text, "sh", script.what, words, *script.args]
+    with sandbox.command(area, argv, binds=binds, net=script.net) as command:
+        code = supervise(room.config, area, command, log, _Limits(room))
     if not log.head.startswith(_STARTED):
         words = bytes(log.tail).decode("utf-8", "replace").strip()[-300:]
         raise InfrastructureError(f"the sandbox did not start: {words or 'no output'}")

@@ -10,17 +10,31 @@ from typing import Protocol
 
 from backend import disk
 from backend.builders import Monitor
+from backend.builders.limits import Watch
+from backend.builders.sandbox import Area, Command
+from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError
 from backend.process import Child
 
 CHECK_EVERY = 2.0
 DRAIN = 5.0
 _KEEP = 65536
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\)|[\x00-\x1f\x7f-\x9f]")
 _VERDICT = re.compile(r"error: Bad exit status from ")
 #: What shells, xargs, make and gcc say of a child that got SIGKILL; make adds a line or two.
 _KILLED = re.compile(
     r"(^|: *\d* *|\] *|\d +)Killed($|  )|terminated by signal 9$|Killed signal terminated program"
 )
+
+
+class Watcher(Protocol):
+    """Judges what the build uses beside time and log: `limits.Watch` does."""
+
+    def check(self) -> None:
+        """While it runs. Raises BuildError that names the limit."""
+
+    def final(self) -> None:
+        """When it has ended."""
 
 
 class Limits(Protocol):
@@ -70,7 +84,7 @@ class Log:
         return self.size > self.limit
 
 
-def follow(child: Child, pipe: int, log: Log, request: Limits) -> int:
+def follow(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | None = None) -> int:
     """Stream the output until the build ends; returns its exit code.
 
     Raises BuildError that names the limit, InfrastructureError when it failed while others had
@@ -78,7 +92,10 @@ def follow(child: Child, pipe: int, log: Log, request: Limits) -> int:
     are dead then, and the log has the last byte they wrote.
     """
     try:
-        tight = _loop(child, pipe, log, request)
+        tight = _loop(child, pipe, log, request, watch)
+        if watch:
+            child.kill()
+            watch.final()
     except BuildError as error:
         child.kill()
         log.limit += 2 * _KEEP
@@ -93,7 +110,21 @@ def follow(child: Child, pipe: int, log: Log, request: Limits) -> int:
     return code
 
 
-def _loop(child: Child, pipe: int, log: Log, request: Limits) -> bool:
+def supervise(config: Config, area: Area, command: Command, log: Log, most: Limits) -> int:
+    """Start a command and follow it to its end, within all limits; returns its exit code."""
+    pipe, write = os.pipe()
+    try:
+        try:
+            child = command.start(write)
+        finally:
+            os.close(write)
+        with child, Watch(config, area.path, child.pid, command.group) as watch:
+            return follow(child, pipe, log, most, watch)
+    finally:
+        os.close(pipe)
+
+
+def _loop(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | None) -> bool:
     """True if the disk was nearly full at any time."""
     tight = False
     start = last = time.monotonic()
@@ -107,6 +138,8 @@ def _loop(child: Child, pipe: int, log: Log, request: Limits) -> bool:
         if wakeup in ready or now - checked >= CHECK_EVERY:
             checked = now
             log.monitor.check()
+            if watch:
+                watch.check()
             if disk.low(request.workdir):
                 _blame(request)
         if pipe in ready:
@@ -161,7 +194,7 @@ def killed_inside(tail: bytes) -> bool:
 
 def decisive_line(tail: bytes) -> str:
     """The one line of a failed build's log that says why."""
-    lines = tail.decode("utf-8", "replace").splitlines()
+    lines = [plain(line) for line in tail.decode("utf-8", "replace").split("\n")]
     marks = [i for i, line in enumerate(lines) if line.strip() == "RPM build errors:"]
     if marks:
         errors = lines[marks[-1] + 1 :]
@@ -173,3 +206,8 @@ def decisive_line(tail: bytes) -> str:
         if line.startswith("error: "):
             return line.removeprefix("error: ").strip()
     return next((line.strip() for line in reversed(lines) if line.strip()), "no output at all")
+
+
+def plain(text: str) -> str:
+    """Words of a build without what a terminal would obey."""
+    return _CONTROL.sub("", text)

@@ -171,7 +171,9 @@ def builder(config: Config) -> Finding:
         return Finding(name, "fault", str(error))
     except OSError as error:
         return Finding(name, "fault", f"{error}: correct that, then check again")
-    return Finding(name, "ok", f"it works here; builds {chroots}")
+    describe = getattr(made, "describe", None)
+    limits = f"; limits of a build: {describe()}" if describe else ""
+    return Finding(name, "ok", f"it works here; builds {chroots}{limits}")
 
 
 def signing(config: Config) -> Iterator[Finding]:

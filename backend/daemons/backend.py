@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 
+from backend.builders import cgroup
 from backend.builders.plugin import load_builder, try_out
 from backend.config import Config
 from backend.daemons import child, drain, orphans, tidy, web
@@ -153,7 +154,9 @@ class CoprBackend(Supervisor):
         try:
             if self.opts.embedded:
                 self._listener = web.listen(self.opts)
+            cgroup.settle()
             if identity:
+                cgroup.hand_over(identity.uid, identity.gid)
                 identity.assume()
                 check_directories(self.opts)
             check_tools(self.opts)

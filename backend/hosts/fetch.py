@@ -1,4 +1,4 @@
-"""Results from a host: taken with limits, into a place of our own, and checked by our own rpm."""
+"""Results from a host: taken with limits, into a place of our own, and checked here again."""
 
 import contextlib
 import os
@@ -96,7 +96,7 @@ class Store:
         binary = tuple(f.name for f in files if f.package.arch not in _SOURCES)
         if not binary:
             raise BuildError("the build succeeded but made no RPM")
-        packages = list(headers.results(sandbox, self._area, binary))
+        packages = list(headers.results(self._out, binary))
         for file in files:
             if file.package.arch in _SOURCES:
                 packages.append(self._source_of(sandbox, file))

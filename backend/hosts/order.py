@@ -2,6 +2,7 @@
 
 import configparser
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 from backend.builders import registry
@@ -37,6 +38,8 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return " ".join(map(str, value))
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={one}" for key, one in value.items())
     if isinstance(value, Path) and value == Path():
         return ""
     return str(value)

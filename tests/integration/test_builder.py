@@ -12,7 +12,8 @@ import pytest
 from backend import config
 from backend.builders import Artifact, BuildRequest, Package, headers
 from backend.builders.rpmbuild import RpmbuildBuilder
-from backend.builders.sandbox import HOME, environment
+from backend.builders.sandbox import environment
+from backend.builders.view import HOME
 from backend.exceptions import BuildError, Canceled, Killed
 
 pytestmark = pytest.mark.rpmbuild

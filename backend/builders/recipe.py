@@ -1,0 +1,103 @@
+"""The script that builds one package, and what it is given: it runs inside, as pid 1."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+
+from backend.builders.sandbox import Area, Command, Sandbox
+from backend.builders.view import HOME
+
+RESULTS = "/builddir/results"
+STARTED = b"Building with rpmbuild"
+MACROS = "/copr-backend.macros"
+_GUARD = "/copr-backend.guard"
+#: What a guard and the script below say to each other.
+_MARK = f"{HOME}/.script"
+
+#: Stands between rpmbuild and the shell of each build script, and sees how that one ends.
+GUARD = f"""\
+echo begun >{_MARK}
+"$@"
+code=$?
+echo "ended $code" >{_MARK}
+exit $code
+"""
+
+#: $1: first line of the log, $2: more lines; the rest are rpmbuild's arguments.
+BUILD = f"""
+echo "$1"
+[ "$2" ] && echo "$2"
+shift 2
+rpmbuild "$@"
+code=$?  # no exec: the shell is pid 1 and reaps orphans
+if [ $code -ne 0 ] && read -r said number 2>/dev/null <{_MARK}; then
+  case $said$number in
+    begun|ended137) echo "error: the shell of a build script got SIGKILL"; exit 137 ;;
+  esac
+fi
+exit $code
+"""
+
+_NAME = re.compile(r"%(\w+)(?:\([^)]*\))?[ \t]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One build: what its log begins with, and what rpmbuild is told."""
+
+    title: str
+    notes: Sequence[str]
+    options: Sequence[str]
+    macros: str = ""
+    net: bool = False
+
+
+@contextmanager
+def command(sandbox: Sandbox, area: Area, recipe: Recipe) -> Iterator[Command]:
+    """The command line of the build itself."""
+    binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm", "--bind", "{}/results", RESULTS]
+    data = {_GUARD: GUARD, **({MACROS: recipe.macros} if recipe.macros else {})}
+    options = list(recipe.options)
+    if recipe.macros:
+        options += ["--load", MACROS]
+    # As rpm has it by itself, with the guard before the shell.
+    shell = f"{sandbox.small_shell()} {_GUARD} %{{___build_shell}} %{{___build_args}}"
+    options += ["--define", f"___build_cmd {shell}"]
+    head = [f"{STARTED.decode()} {recipe.title}", "\n".join(recipe.notes)]
+    argv = ["/bin/sh", "-c", BUILD, "sh", *head, *options, "/in.src.rpm"]
+    with sandbox.command(area, argv, binds=binds, data=data, net=recipe.net) as made:
+        yield made
+
+
+def macros() -> str:
+    """Those of Fedora that a Debian's rpm lacks."""
+    return resources.files("backend.builders").joinpath("debian.macros").read_text("utf-8")
+
+
+def names(text: str) -> list[str]:
+    """The names that a file of macros defines."""
+    return [found[1] for definition in _definitions(text) if (found := _NAME.match(definition))]
+
+
+def lacking(text: str, known: set[str]) -> str:
+    """The file without what rpm has already."""
+    kept = []
+    for definition in _definitions(text):
+        found = _NAME.match(definition)
+        if found and found[1] not in known:
+            kept.append(definition)
+    return "".join(kept)
+
+
+def _definitions(text: str) -> Iterator[str]:
+    """Each definition with its continuation lines; comments are left out."""
+    lines: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if not lines and not line.startswith("%"):
+            continue
+        lines.append(line)
+        if not line.rstrip("\n").endswith("\\"):
+            yield "".join(lines)
+            lines = []

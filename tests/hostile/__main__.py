@@ -1,0 +1,69 @@
+"""`make hostile`: all attacks, as root and as an ordinary user, with and without cgroups."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.hostile.arena import Arena, at_rest, judge
+from tests.hostile.attacks import ATTACKS, Attack
+
+NOBODY = "nobody"
+
+
+def play(more: str, names: list[str]) -> int:
+    """All attacks against one configuration; returns how many went wrong."""
+    failures = 0
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="hostile-") as top:
+        Path(top).chmod(0o700)
+        arena = Arena(Path(top), more)
+        print(f"== as {'root' if os.geteuid() == 0 else 'a user'}: {arena.builder.describe()}")
+        for attack in ATTACKS:
+            if names and attack.name not in names:
+                continue
+            before = at_rest()
+            end, log, seconds = arena.build(attack)
+            wrong = judge(attack, end, log)
+            wrong += [f"{key} changed" for key, value in at_rest().items() if value != before[key]]
+            green, _, _ = arena.build(Attack("next"))
+            if green:
+                wrong.append(f"the next build is not green: {green}")
+            mark = "WRONG" if wrong else "ok   "
+            print(f"{mark} {attack.name:20} {seconds:6.1f} s  {end[:110] or 'green'}", flush=True)
+            for line in wrong:
+                print(f"      {line}")
+            if wrong and os.environ.get("SHOW"):
+                print(re.sub(r"(?m)^", "      | ", log[-3000:]))
+            failures += bool(wrong)
+    return failures
+
+
+def as_user() -> int:
+    """The same as an ordinary user; the builders need no Python packages."""
+    here = Path(__file__).parents[2]
+    command = ["runuser", "-u", NOBODY, "--"]
+    if subprocess.run(
+        [*command, "test", "-r", here / "backend/__init__.py"], check=False
+    ).returncode:
+        print(f"== not as a user: {here} is for root alone")
+        return 0
+    argv = ["env", "-C", str(here), "python3", "-m", "tests.hostile", *sys.argv[1:]]
+    return subprocess.run(
+        [*command, *argv], check=False, env={"PATH": "/usr/bin:/bin:/sbin"}
+    ).returncode
+
+
+def main() -> int:
+    """Exit code 0 if nothing went wrong."""
+    names = [word for word in sys.argv[1:] if not word.startswith("-")]
+    failures = sum(play(more, names) for more in ("", "cgroup = no"))
+    if os.geteuid() == 0 and "--only-me" not in sys.argv:
+        failures += as_user()
+    print(f"{failures} went wrong")
+    return min(failures, 100)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

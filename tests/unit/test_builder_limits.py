@@ -1,0 +1,168 @@
+"""Control groups and watching: who may use how much, on trees that look like the kernel's."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from backend import config
+from backend.builders import cgroup, limits
+from backend.builders.cgroup import Group, Nowhere, Place
+from backend.builders.limits import Watch
+from backend.exceptions import BuildError
+from backend.process import Child
+
+
+def settings(tmp_path: Path, **more: str) -> config.Config:
+    path = tmp_path / "copr-be.conf"
+    path.write_text("[builder]\n" + "".join(f"{key}={value}\n" for key, value in more.items()))
+    return config.load(path)
+
+
+class Kernel:
+    """A tree as below /sys/fs/cgroup, and a /proc/self/cgroup."""
+
+    def __init__(self, top: Path, own: str) -> None:
+        self.root, self.proc = top / "cgroup", top / "proc"
+        (self.proc / "self").mkdir(parents=True)
+        (self.proc / "self/cgroup").write_text(own)
+
+    def second(self, path: str, controllers: str) -> Path:
+        made = self.root / path
+        made.mkdir(parents=True)
+        (made / "cgroup.controllers").write_text(controllers)
+        for name in ("cgroup.procs", "cgroup.subtree_control"):
+            (made / name).write_text("")
+        return made
+
+
+def test_version_2_without_the_controllers_is_named(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, "0::/user.slice\n")
+    kernel.second("user.slice", "cpu io")
+    found = cgroup.find(root=kernel.root, proc=kernel.proc)
+    assert isinstance(found, Nowhere)
+    assert "lacks the controllers memory, pids" in str(found)
+    assert str(found).startswith("prlimit and watching, no cgroup: ")
+
+
+def test_version_2_beside_the_daemons_own_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel(tmp_path, "0::/service/daemon\n")
+    service = kernel.second("service", "cpu memory pids")
+    monkeypatch.setattr(cgroup, "_works", lambda place: True)
+    found = cgroup.find(root=kernel.root, proc=kernel.proc)
+    assert found == Place(version=2, parents={"memory": service, "pids": service})
+    assert (service / "cgroup.subtree_control").read_text() == "+memory +pids"
+
+
+def test_version_1_is_taken_where_both_controllers_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel(tmp_path, "8:pids:/a\n4:memory:/b\n0::/\n")
+    for path in ("pids/a", "memory/b"):
+        (kernel.root / path).mkdir(parents=True)
+        (kernel.root / path / "cgroup.procs").write_text("")
+    monkeypatch.setattr(cgroup, "_works", lambda place: True)
+    found = cgroup.find(root=kernel.root, proc=kernel.proc)
+    assert isinstance(found, Place)
+    assert found.version == 1
+    assert found.parents["memory"] == kernel.root / "memory/b"
+
+
+def test_switched_off_and_a_foreign_directory(tmp_path: Path) -> None:
+    assert "switched off" in str(cgroup.find("no"))
+    assert "No such file" in str(cgroup.find(str(tmp_path / "none")))
+
+
+@pytest.mark.parametrize(
+    ("version", "memory_file", "memory_text"),
+    [(1, "memory.oom_control", "oom_kill_disable 0\noom_kill 2\n"), (2, "memory.events", "")],
+)
+def test_a_group_says_what_was_exceeded(
+    tmp_path: Path, version: int, memory_file: str, memory_text: str
+) -> None:
+    place = Place(version=version, parents=dict.fromkeys(cgroup.NEEDED, tmp_path))
+    group = Group(place, "g", memory=1000, processes=50)
+    (tmp_path / "g").mkdir()
+    assert not group.out_of_memory()
+    assert not group.out_of_processes()
+    (tmp_path / "g" / memory_file).write_text(memory_text or "oom 5\noom_kill 1\n")
+    (tmp_path / "g/pids.events").write_text("max 3\n")
+    assert group.out_of_memory()
+    assert group.out_of_processes()
+
+
+def test_groups_of_killed_processes_are_swept(tmp_path: Path) -> None:
+    place = Place(version=2, parents=dict.fromkeys(cgroup.NEEDED, tmp_path))
+    mine, state = cgroup.name(tmp_path / "state", 3), tmp_path / "state"
+    dead = mine.replace(str(os.getpid()), str(2**22 + 1))
+    other = cgroup.name(tmp_path / "other", 3).replace(str(os.getpid()), str(2**22 + 1))
+    for name in (mine, dead, other):
+        (tmp_path / name).mkdir()
+    cgroup.sweep(place, state)
+    assert sorted(path.name for path in tmp_path.glob("copr-be-*")) == sorted([mine, other])
+
+
+def test_half_of_the_machine_unless_configured(tmp_path: Path) -> None:
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert limits.memory(settings(tmp_path)) == whole // 2
+    assert limits.memory(settings(tmp_path, build_memory="1G")) == 1024**3
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("sh: fork: retry: Resource temporarily unavailable", "max_processes"),
+        ("head: write error: File too large", "max_file"),
+        ("MemoryError", "max_memory"),
+        ("make: *** [all] Error 1", ""),
+    ],
+)
+def test_what_prlimit_refuses_is_named(words: str, option: str) -> None:
+    assert (option in limits.hint(words)) if option else not limits.hint(words)
+
+
+def test_without_a_group_the_processes_are_counted(tmp_path: Path) -> None:
+    with Child(["/bin/sh", "-c", "sleep 1000 & sleep 1000 & wait"]) as child:
+        made = settings(tmp_path, max_processes="1000")
+        with Watch(made, tmp_path, child.pid, None) as watch:
+            watch.check()
+        while limits.usage(child.pid).processes < 3:
+            child.wait(0.01)
+        assert limits.usage(child.pid).memory > 0
+
+
+def test_too_many_processes_end_a_build(tmp_path: Path) -> None:
+    script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do sleep 1000 & done; wait"
+    with Child(["/bin/sh", "-c", script]) as child:
+        while limits.usage(child.pid).processes < 17:
+            child.wait(0.01)
+        made = settings(tmp_path, max_processes="16")
+        with (
+            Watch(made, tmp_path, child.pid, None) as watch,
+            pytest.raises(BuildError, match=r"limit of 16 processes .max_processes."),
+        ):
+            watch.check()
+
+
+def check_for_ever(watch: Watch) -> None:
+    while True:  # as often as it takes: du runs beside it
+        watch.check()
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [("max_disk", r"disk limit of 1 MB .max_disk"), ("max_files", r"than 5 f")]
+)
+def test_the_disk_is_watched_while_it_runs(tmp_path: Path, option: str, text: str) -> None:
+    area = tmp_path / "area"
+    area.mkdir()
+    made = settings(tmp_path, **{option: {"max_disk": "1M", "max_files": "5"}[option]})
+    with Child(["/bin/sh", "-c", "sleep 1000"]) as child:
+        with Watch(made, area, child.pid, None) as watch:
+            for _ in range(3):
+                watch.check()
+        for number in range(9):
+            (area / f"f{number}").write_bytes(b"x" * 300_000)
+        with Watch(made, area, child.pid, None) as watch, pytest.raises(BuildError, match=text):
+            check_for_ever(watch)

@@ -1,0 +1,58 @@
+"""What a build is given: macros that its rpm lacks; and the filter of system calls."""
+
+import struct
+
+from backend.builders import recipe, seccomp, stream
+
+
+def test_only_macros_that_are_missing_are_given() -> None:
+    text = "# no macro\n%_unitdir /u\n%cmake a\\\n  b\n%systemd_post() x\n"
+    assert recipe.names(text) == ["_unitdir", "cmake", "systemd_post"]
+    assert recipe.lacking(text, {"cmake"}) == "%_unitdir /u\n%systemd_post() x\n"
+
+
+def test_the_file_of_macros_defines_what_fedora_gives() -> None:
+    names = set(recipe.names(recipe.macros()))
+    wanted = "cmake meson _unitdir systemd_post py3_build set_build_flags ldconfig_scriptlets"
+    assert set(wanted.split()) <= names
+
+
+def run(program: bytes, arch: int, number: int, argument: int = 0) -> int:
+    """What the kernel would decide."""
+    code = list(struct.iter_unpack("=HBBI", program))
+    data, place, value = {0: number, 4: arch, 16: argument}, 0, 0
+    while True:
+        kind, yes, no, word = code[place]
+        place += 1
+        if kind == 0x20:
+            value = data[word]
+        elif kind == 0x06:
+            return int(word)
+        else:
+            place += yes if (value == word if kind == 0x15 else value >= word) else no
+
+
+ALLOW, REFUSE = 0x7FFF0000, 0x00050000
+
+
+def test_the_filter_refuses_keyrings_and_odd_sockets() -> None:
+    program = seccomp.program("x86_64")
+    x86_64, i386 = 0xC000003E, 0x40000003
+    assert run(program, x86_64, 0) == ALLOW  # read
+    assert run(program, x86_64, 250) & REFUSE  # keyctl
+    assert run(program, x86_64, 0x40000000) & REFUSE  # x32
+    for family in (1, 2, 10, 16):
+        assert run(program, x86_64, 41, family) == ALLOW
+        assert run(program, i386, 359, family) == ALLOW
+    assert run(program, x86_64, 41, 40) & REFUSE  # vsock
+    assert run(program, i386, 359, 40) & REFUSE
+    assert run(program, i386, 102, 1) & REFUSE  # socketcall: its family cannot be seen
+    assert run(program, i386, 102, 3) == ALLOW  # connect
+    assert run(program, i386, 41) == ALLOW
+    assert run(program, 0xC00000B7, 0) & REFUSE  # no such machine
+    assert seccomp.program("none") == b""
+
+
+def test_words_of_a_build_have_no_terminal_sequences() -> None:
+    assert stream.plain("a\x1b[2J\x1b]0;title\x07b\x00c") == "abc"
+    assert stream.decisive_line(b"error: \x1b[31mred\x1b[0m\n") == "red"
