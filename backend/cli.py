@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _looking(command)
     _controlling(command)
     _storing(command)
+    _building(command)
     _tidying(command)
     command("example-config", _example, "print every option with its default")
     quick = command("quickstart", _quickstart, "a complete farm in one directory, with a build")
@@ -176,6 +177,23 @@ def _tidying(command: Callable[..., argparse.ArgumentParser]) -> None:
     promote.add_argument("builds", metavar="BUILD", type=int, nargs="+")
     promote.add_argument("--limit", type=float, default=600.0, metavar="SECONDS",
                          help="how long to wait until they are published")  # fmt: skip
+
+
+def _building(command: Callable[..., argparse.ArgumentParser]) -> None:
+    root = command(
+        "root", _root, "make, update, remove or list the trees that packages are built in",
+        "`make` takes debootstrap (Debian, Ubuntu), or dnf where --repo names repositories.\n"
+        "A root that is being made and one that builds use never get into each other's way.",
+    )  # fmt: skip
+    root.add_argument("what", choices=("make", "update", "remove", "list"))
+    root.add_argument("name", nargs="?", metavar="CHROOT", help="e.g. debian-13-x86_64")
+    add = root.add_argument
+    add("--suite", default="", help="debootstrap's suite (default: by the chroot's name)")
+    add("--mirror", default="", metavar="URL", help="where debootstrap takes packages from")
+    add("--repo", action="append", default=[], metavar="URL", help="a dnf repository; several")
+    add("--gpgkey", default="", metavar="URL", help="key that signs the repositories' packages")
+    add("--package", action="append", default=[], metavar="NAME",
+        help="debootstrap: one more; dnf: these, in place of the usual ones")  # fmt: skip
 
 
 # --- from arguments to calls; what is heavy is imported only by who needs it ------------------
@@ -301,6 +319,20 @@ def _promote(args: argparse.Namespace) -> int:
 
     config, pidfile = _config(args), _pidfile(args)
     return promote.run(config, pidfile, args.source, args.target, args.builds, limit=args.limit)
+
+
+def _root(args: argparse.Namespace) -> int:
+    from backend.builders.rootmake import Order  # noqa: PLC0415
+    from backend.commands import root  # noqa: PLC0415
+
+    order = Order(
+        suite=args.suite,
+        mirror=args.mirror,
+        repos=tuple(args.repo),
+        packages=tuple(args.package),
+        gpgkey=args.gpgkey,
+    )
+    return root.run(_config(args), args.what, args.name, order)
 
 
 def _quickstart(args: argparse.Namespace) -> int:

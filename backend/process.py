@@ -28,6 +28,8 @@ CLEAN_ENV: Mapping[str, str] = {
 PACKAGES: Mapping[str, tuple[str, str]] = {
     "bwrap": ("bubblewrap", "bubblewrap"),
     "cpio": ("cpio", "cpio"),
+    "debootstrap": ("debootstrap", "debootstrap"),
+    "dnf": ("dnf", "dnf"),
     "createrepo_c": ("createrepo-c", "createrepo_c"),
     "gpg": ("gpg", "gnupg2"),
     "gpg-agent": ("gpg-agent", "gnupg2"),

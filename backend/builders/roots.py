@@ -1,13 +1,16 @@
 """WHERE the system of a build comes from: the host, or unpacked trees, one for each chroot.
 
 A tree is named in the configuration (`root`, `roots`), or lies in `statedir/roots`, where
-`copr_be.py root make` puts it: `NAME/tree`, with `NAME/about.json` beside it. It is made under
-another name and gets its own by one rename, so that half a tree is never used.
+`copr_be.py root make` puts it: `NAME/about.json` names the tree beside it that counts, and is
+replaced by one rename. So half a tree is never used, and a build keeps the tree it began with.
 """
 
+import contextlib
+import fcntl
 import json
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,7 @@ from backend.chroot import Chroot
 from backend.config import Config
 from backend.exceptions import ProtocolError
 
-TREE = "tree"
 ABOUT = "about.json"
-#: Beginning of the names of what is being made or removed.
-UNFINISHED = ".new-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def served(config: Config) -> dict[Chroot, Served]:
     for name, about in made(config).items():
         chroot = Chroot.parse(name)
         if chroot not in found or not (config.builder_root or config.builder_roots.get(name)):
-            found[chroot] = Served(tree=directory(config) / name / TREE, about=about)
+            found[chroot] = Served(tree=directory(config) / name / str(about["tree"]), about=about)
     return found
 
 
@@ -69,9 +69,33 @@ def made(config: Config) -> dict[str, dict[str, Any]]:
     for name in sorted(one.name for one in top.iterdir()) if top.is_dir() else ():
         try:
             Chroot.parse(name)
-            about = json.loads((top / name / ABOUT).read_text(encoding="utf-8"))
-        except (ProtocolError, OSError, ValueError):
+        except ProtocolError:
             continue
-        if isinstance(about, dict) and (top / name / TREE).is_dir():
+        about = read(top / name)
+        if about:
             found[name] = about
     return found
+
+
+def read(root: Path) -> dict[str, Any]:
+    """How a root in statedir was made; empty if there is none."""
+    try:
+        about = json.loads((root / ABOUT).read_text(encoding="utf-8"))
+        usable = isinstance(about, dict) and (root / about["tree"]).is_dir()
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return about if usable else {}
+
+
+@contextlib.contextmanager
+def held(tree: Path | None) -> Iterator[None]:
+    """While it lasts, `root update` and `root remove` leave the tree alone."""
+    if tree is None:
+        yield
+        return
+    fd = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)

@@ -76,9 +76,10 @@ class RpmbuildBuilder:
 
     def build(self, request: BuildRequest, monitor: Monitor) -> tuple[Artifact, ...]:
         """Build in the sandbox, and return the checked results."""
-        with _our_fault():
-            bench = self._bench(request.chroot)
+        with _our_fault(), contextlib.ExitStack() as stack:
+            bench = self._bench(request)
             area = _area(self._config, request.srpm, request.workdir, request.slot)
+            stack.enter_context(roots.held(bench.tree))
             source = request.source or (
                 headers.inspect(bench.sandbox, area, request.srpm)[0].package
             )
@@ -124,11 +125,20 @@ class RpmbuildBuilder:
             self.preflight()
         return self._benches
 
-    def _bench(self, chroot: Chroot) -> Workbench:
+    def _bench(self, request: BuildRequest) -> Workbench:
+        chroot = request.chroot
         benches = self._prepared()
         if chroot not in benches:
             raise BuildError(f"chroot {chroot} cannot be built here: there is no root for it")
-        return benches[chroot]
+        bench = benches[chroot]
+        if bench.served.about:  # `root update` may have made another tree
+            served = roots.served(self._config).get(chroot)
+            if served is None:
+                raise InfrastructureError(f"root {chroot} is gone: copr_be.py root make {chroot}")
+            if served.tree != bench.tree:
+                bench = workbench.prepare(self._config, self._sandbox, served, request.workdir)
+                benches[chroot] = bench
+        return bench
 
     def _run(self, bench: Workbench, area: Area, request: BuildRequest, monitor: Monitor) -> None:
         log = Log(monitor, request.max_log)
@@ -146,7 +156,7 @@ class RpmbuildBuilder:
 
     def _recipe(self, bench: Workbench, area: Area, request: BuildRequest) -> Recipe:
         options = _options(request)
-        where = f"root {bench.tree.parent.name}" if bench.tree else "this host"
+        where = f"root {request.chroot}" if bench.tree else "this host"
         return Recipe(
             title=f"{bench.version} in a sandbox: {' '.join(options)}",
             notes=[

@@ -36,7 +36,7 @@ class Workbench:
     version: str
     macros: str
     resolves: bool
-    serial: str
+    served: Served
 
 
 def prepare(config: Config, sandbox: Sandbox, served: Served, workdir: Path) -> Workbench:
@@ -67,5 +67,5 @@ def prepare(config: Config, sandbox: Sandbox, served: Served, workdir: Path) -> 
         version=lines[0],
         macros=macros,
         resolves=bool(served.about.get("shift")) and lines[1] == "dnf",
-        serial=str(served.about.get("serial", "")),
+        served=served,
     )
