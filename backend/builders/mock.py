@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from backend import disk
 from backend.builders import (
     LOGS,
     Artifact,
@@ -22,6 +23,7 @@ from backend.builders import (
 )
 from backend.builders.mockclean import Traces
 from backend.builders.mockrun import Desk, Mock
+from backend.builders.mockwatch import MockWatch
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.builders.sandbox import Area
 from backend.builders.stream import Log, follow
@@ -113,7 +115,7 @@ class _Bench:
     """One run of mock: its files, its command line, its end."""
 
     def __init__(self, config: Config, request: BuildRequest, srpm: str) -> None:
-        self._request = request
+        self._config, self._request = config, request
         user = mocksite.user(config)
         site = mocksite.site(config, request)
         setup = mockconfig.make(request, site)
@@ -128,14 +130,14 @@ class _Bench:
             basedir=site.basedir,
             include=site.include,
         )
-        self._srpm, self._config_name = srpm, f"{setup.root}.cfg"
+        self._srpm, self._cfg = srpm, f"{setup.root}.cfg"
         shutil.copyfile(request.srpm, path / srpm)
-        (path / self._config_name).write_text(setup.text, encoding="utf-8")
+        (path / self._cfg).write_text(setup.text, encoding="utf-8")
         (path / "macros").write_text(setup.macros, encoding="utf-8")
-        for name in (srpm, self._config_name, "macros"):
+        for name in (srpm, self._cfg, "macros"):
             (path / name).chmod(0o644)
         # mock makes a prepared root anew when a configuration is younger than it.
-        os.utime(path / self._config_name, (0, 0))
+        os.utime(path / self._cfg, (0, 0))
         result = path / "result"
         result.mkdir(mode=0o755)
         result.chmod(0o755)
@@ -146,30 +148,34 @@ class _Bench:
         """Run mock to its end and clean up behind it; raises what its end means."""
         log = Log(monitor, self._request.max_log)
         self._traces.write(self.desk.path)
-        hard = True
+        killed = True
         try:
-            pipe, write = os.pipe()
-            try:
-                try:
-                    mock = Mock(self.desk, self._argv(), write)
-                finally:
-                    os.close(write)
-                with mock:
-                    code = follow(mock, pipe, log, _Limits(self._request, self._traces))
-                hard = mock.hard or code < 0
-            finally:
-                os.close(pipe)
-            error = mockverdict.judge(self._ended(code, bytes(log.tail)))
-            if isinstance(error, InfrastructureError) and self._ended(code, b"").broken_cache:
-                mockclean.forget_cache(self.desk.path, self.desk.user)
+            code, killed = self._follow(log)
         finally:
-            mockclean.clean(self.desk.path, self.desk.user, killed=hard)
-        if error:
+            mockclean.clean(self.desk.path, self.desk.user, killed=killed)
+        ended = self._ended(code, bytes(log.tail))
+        if ended.broken_cache:
+            mockclean.forget_cache(self.desk.path, self.desk.user)
+        if error := mockverdict.judge(ended):
             raise error
+
+    def _follow(self, log: Log) -> tuple[int, bool]:
+        """The exit code, and whether mock was kept from cleaning up."""
+        pipe, write = os.pipe()
+        try:
+            try:
+                mock = Mock(self.desk, self._argv(), write)
+            finally:
+                os.close(write)
+            with mock, MockWatch(self._config, self._traces, mock.pid) as watch:
+                code = follow(mock, pipe, log, _Limits(self._request), watch)
+            return code, mock.hard or code < 0
+        finally:
+            os.close(pipe)
 
     def _argv(self) -> list[str]:
         seen = self.desk.seen
-        argv = ["-r", str(seen / self._config_name), "--uniqueext", self._extension]
+        argv = ["-r", str(seen / self._cfg), "--uniqueext", self._extension]
         argv += ["--resultdir", str(seen / "result")]
         if self._request.buildroot.macros:
             argv += ["--macro-file", str(seen / "macros")]
@@ -184,21 +190,20 @@ class _Bench:
             build=_tail(result / "build.log"),
             state=_tail(result / "state.log"),
             repos=mockconfig.repo_ids(self._request),
+            crowded=disk.low(self._config.builder_mock_basedir),
         )
 
 
 class _Limits:
-    """Those of the request; the disk that fills up is that of mock's roots."""
+    """Those of the request, but for the disk: whose fault a full one is, only MockWatch and the
+    logs can tell, since mock removes its root before it ends."""
 
-    def __init__(self, request: BuildRequest, traces: Traces) -> None:
+    #: A file system that is never full.
+    workdir = Path("/proc")
+
+    def __init__(self, request: BuildRequest) -> None:
         self.timeout, self.stall_timeout = request.timeout, request.stall_timeout
         self.max_log = request.max_log
-        self._own, self._traces = request.workdir, traces
-
-    @property
-    def workdir(self) -> Path:
-        """The root that mock has made, once it is there."""
-        return next(iter(self._traces.left), self._own)
 
 
 def _tail(path: Path) -> bytes:

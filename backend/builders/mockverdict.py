@@ -20,6 +20,7 @@ _ARCH = re.compile(r"Architecture is (?:not included|excluded): \S+")
 _PREFIX = re.compile(r"^(?:\S+ )?(?:DEBUG|INFO|WARNING|ERROR) \S+:\d+: +")
 _COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _SPACE = "No space left on device"
+_FULL = f"mock: the disk is full: {_SPACE}: free space for its roots, [builder] mock_basedir"
 _SOURCE = re.compile(
     r"Cannot find/open srpm|Source RPM is not installable|No specfile found in srpm"
 )
@@ -55,14 +56,15 @@ class Ended:
     state: bytes = b""
     #: Names of the repositories that the project, not the distribution, has named.
     repos: Collection[str] = ()
+    #: The disk is nearly full although the root of this build is gone.
+    crowded: bool = False
 
     @property
     def broken_cache(self) -> bool:
         """True if it ended while it unpacked a prepared root, which is damaged then."""
         step = b"unpacking root cache"
-        return bool(self.code) and self.state.count(b"Start: " + step) > self.state.count(
-            b"Finish: " + step
-        )
+        begun, done = self.state.count(b"Start: " + step), self.state.count(b"Finish: " + step)
+        return bool(self.code) and begun > done and _SPACE.encode() not in self.root
 
 
 def judge(ended: Ended) -> CoprBackendError | None:
@@ -110,6 +112,10 @@ def _building(ended: Ended) -> CoprBackendError | None:
         return BuildError(f"{arch[0]} ({hint})")
     data = text.encode()
     line = decisive_line(data)
+    if _SPACE in text:
+        if ended.crowded:
+            return InfrastructureError(_FULL)
+        return BuildError(f"build ended: it filled the disk: {line}")
     return Killed(line) if killed_inside(data) else BuildError(line)
 
 
@@ -118,7 +124,7 @@ def _installing(ended: Ended) -> CoprBackendError:
     lines = [_PREFIX.sub("", line).strip() for line in _text(ended.root).splitlines()]
     lines = [line.removeprefix("Error: ").removeprefix("Problem: ") for line in lines]
     if any(_SPACE in line for line in lines):
-        return InfrastructureError(f"mock: the disk is full: {_SPACE}: free space for its roots")
+        return InfrastructureError(_FULL)
     remote = [line for line in lines if _REMOTE.match(line)]
     missing = list(dict.fromkeys(found[0] for line in lines if (found := _MISSING.search(line))))
     if remote:
@@ -135,7 +141,7 @@ def _installing(ended: Ended) -> CoprBackendError:
 def _ours(ended: Ended) -> CoprBackendError:
     """mock itself stumbled: over the disk, the machine, or its own fault."""
     if _SPACE in _text(ended.root) or _SPACE in _text(ended.output):
-        return InfrastructureError(f"mock: the disk is full: {_SPACE}: free space for its roots")
+        return InfrastructureError(_FULL)
     if STARTED not in _text(ended.output):
         return Killed(f"mock did not start (exit code {ended.code}): {_said(ended)}")
     return Killed(f"mock failed (exit code {ended.code}): {_said(ended)}")

@@ -144,6 +144,16 @@ def test_another_mock_in_the_root_and_a_full_disk_are_waited_for() -> None:
     assert type(judge(Ended(code=2, output=STARTED, root=space))) is InfrastructureError
 
 
+def test_who_filled_the_disk_shows_when_the_root_is_gone() -> None:
+    build = b"dd: error writing 'big': No space left on device\n" + FAILED
+    own = judge(Ended(code=1, output=STARTED, build=build))
+    assert type(own) is BuildError
+    assert triage.of_message(str(own)) is Kind.LIMITS
+    assert type(judge(Ended(code=1, output=STARTED, build=build, crowded=True))) is (
+        InfrastructureError
+    )
+
+
 def test_the_source_package_is_refused() -> None:
     said = STARTED + b"ERROR: Cannot find/open srpm: /m/x.src.rpm. Error: error reading header"
     for code in (1, 40):
@@ -163,5 +173,8 @@ def test_a_damaged_prepared_root_is_made_anew() -> None:
     ended = Ended(code=1, output=STARTED, state=state)
     assert ended.broken_cache
     assert type(judge(ended)) is InfrastructureError
+    full = Ended(code=1, output=STARTED, state=state, root=b"tar: No space left on device\n")
+    assert not full.broken_cache
+    assert "disk is full" in str(judge(full))
     whole = Ended(code=1, output=STARTED, state=state + b"2026 - Finish: unpacking root cache\n")
     assert not whole.broken_cache

@@ -1,0 +1,57 @@
+"""What a build in mock uses up: memory, processes, disk. Looked at while it runs."""
+
+from pathlib import Path
+
+from backend import disk
+from backend.builders.limits import Watch
+from backend.builders.mockclean import Traces
+from backend.config import Config
+from backend.exceptions import BuildError, InfrastructureError
+
+#: Where a package writes; the rest of a root is the distribution's.
+_ITS_OWN = ("root/builddir", "root/tmp", "root/var/tmp")
+
+
+class MockWatch:
+    """Judges a running mock, whose first process is `pid`, once it has made its root.
+
+    Leave it as a context manager.
+    """
+
+    def __init__(self, config: Config, traces: Traces, pid: int) -> None:
+        self._config, self._traces, self._pid = config, traces, pid
+        self._watch: Watch | None = None
+
+    def __enter__(self) -> "MockWatch":
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if self._watch:
+            self._watch.__exit__(*details)
+
+    def check(self) -> None:
+        """Raises BuildError that names the limit, InfrastructureError if others fill the disk."""
+        root = next(iter(self._traces.left), None)
+        if root is None:
+            return
+        if disk.low(root):
+            self._blame(root)
+        try:
+            self._watch = self._watch or Watch(self._config, root, self._pid, None)
+            self._watch.check()
+        except FileNotFoundError:  # mock has just removed it
+            return
+
+    def final(self) -> None:
+        """Nothing: mock removes its root by itself, and with it whatever could be looked at."""
+
+    def _blame(self, root: Path) -> None:
+        wanted = disk.reserve(root)
+        if sum(disk.usage(root / place) for place in _ITS_OWN) >= wanted:
+            raise BuildError(
+                f"build ended: it filled the disk, less than {wanted // 1024**2} MiB are free"
+            )
+        raise InfrastructureError(
+            f"the disk of {self._traces.basedir} is nearly full, not by this build:"
+            " free space there"
+        )
