@@ -126,7 +126,12 @@ def _content(request: BuildRequest) -> list[str]:
     if sections:
         names = ("dnf.conf", "dnf5.conf", "yum.conf")
         lines += [
-            f"_conf = next((_name for _name in {names!r} if config_opts.get(_name)), 'dnf.conf')",
+            # No function and no generator: mock executes it where those see no variables.
+            "_conf = 'dnf.conf'",
+            f"for _name in {names!r}:",
+            "    if config_opts.get(_name):",
+            "        _conf = _name",
+            "        break",
             f"config_opts[_conf] += {sections!r}",
         ]
     return lines

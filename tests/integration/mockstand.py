@@ -51,7 +51,7 @@ def configuration(path: str) -> dict[str, Any]:
     }
 
     def include(name: str) -> None:
-        exec(Path(name).read_text(), {"config_opts": options, "include": include})
+        exec(Path(name).read_text(), {}, {"config_opts": options, "include": include})
 
     try:
         include(path)

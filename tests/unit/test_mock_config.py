@@ -1,5 +1,6 @@
 """The configuration that mock gets: executed here as mock would, and read back."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def made(site: Site = SITE, **settings: Any) -> Setup:
     return mockconfig.make(request(**settings), site)
 
 
+def execute(text: str, options: dict[str, Any], include: Callable[[str], object]) -> None:
+    """As mock does: with variables that only the outermost lines see."""
+    exec(text, {}, {"config_opts": options, "include": include})
+
+
 def executed(site: Site = SITE, **settings: Any) -> dict[str, Any]:
     """What mock's options are after the distribution's configuration and ours."""
     options: dict[str, Any] = {
@@ -51,7 +57,7 @@ def executed(site: Site = SITE, **settings: Any) -> dict[str, Any]:
         "chroot_additional_packages": "",
     }
     included: list[str] = []
-    exec(made(site, **settings).text, {"config_opts": options, "include": included.append})
+    execute(made(site, **settings).text, options, included.append)
     assert included == [SITE.include]
     return options
 
@@ -94,7 +100,7 @@ def test_repositories_go_where_the_distribution_keeps_its_own() -> None:
         "plugin_conf": {"root_cache_opts": {}},
         "nspawn_args": [],
     }
-    exec(made(repos=(REPO,)).text, {"config_opts": options, "include": str})
+    execute(made(repos=(REPO,)).text, options, str)
     assert "[copr_base]" in options["yum.conf"]
     assert "dnf.conf" not in options
 
