@@ -15,7 +15,7 @@ from typing import Any
 
 from backend import builderlogs, disk, layout, logtail, obtain, rpmtask, sign, triage
 from backend.admission import admit
-from backend.builders import Artifact, Builder, Package
+from backend.builders import Artifact, Builder, BuildRequest, Package
 from backend.builders import script as scripts
 from backend.config import Config
 from backend.constants import Status
@@ -33,6 +33,7 @@ from backend.queues import Claim, Queues
 from backend.repository import Manners
 from backend.results import ResultDir, results_json_rpm, results_json_source
 from backend.resume import resume, source_report, summary
+from backend.site import Site
 
 #: What a worker finally tells the frontend; None: nothing (canceled, or not wanted any more).
 Report = dict[str, Any] | None
@@ -52,6 +53,8 @@ class Workshop:
     say: Callable[..., None]
     event: Callable[..., str]
     beat: Callable[[float], None]
+    #: Gives hosts (`backend.hosts.lease.Leases`); None: everything is built here.
+    leases: Any = None
 
 
 def run(shop: Workshop, claim: Claim) -> Report:
@@ -122,7 +125,8 @@ def _build(
     results: ResultDir,
     base: Mapping[str, Any],
 ) -> Report:
-    results.write_info(task.build_id, "local")
+    if shop.leases is None or isinstance(task, SourceTask):
+        results.write_info(task.build_id, "local")
     monitor = BuildMonitor(
         shop.queues,
         claim,
@@ -207,9 +211,8 @@ def _source(
 def _rpms(
     shop: Workshop, task: RpmTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
-    if task.chroot not in shop.builder.chroots():
-        have = ", ".join(map(str, shop.builder.chroots()))
-        raise BuildError(f"chroot {task.chroot} cannot be built here: this host builds {have}")
+    if shop.leases is None:
+        _check_chroot(task, shop.builder)
     if task.storage:
         raise BuildError("the project is stored in Pulp, which this backend does not support")
     if not shop.config.embedded:
@@ -223,12 +226,9 @@ def _rpms(
     request = rpmtask.request(
         shop.config, task, srpm=srpm, workdir=build_dir, slot=shop.slot, deadline=deadline
     )
-    for line in rpmtask.notes(shop.builder, task, request):
-        results.log(f"note: {line}")
     try:
         try:
-            with monitor.limit(deadline, HANG):
-                artifacts = shop.builder.build(request, monitor)
+            artifacts = _build_at_site(shop, task, results, monitor, request)
         finally:
             builderlogs.keep(build_dir, results.path)
     except BuildError:
@@ -260,6 +260,47 @@ def _sign(shop: Workshop, task: RpmTask, results: ResultDir, artifacts: Sequence
     if signer and artifacts:
         paths = [results.path / artifact.package.filename for artifact in artifacts]
         results.log(f"signed {signer.sign_rpms(paths)} packages")
+
+
+def _check_chroot(task: RpmTask, builder: Builder, where: str = "here: this host") -> None:
+    if task.chroot not in builder.chroots():
+        have = ", ".join(map(str, builder.chroots()))
+        raise BuildError(f"chroot {task.chroot} cannot be built {where} builds {have}")
+
+
+@contextlib.contextmanager
+def _site(
+    shop: Workshop, task: RpmTask, results: ResultDir, monitor: BuildMonitor
+) -> Iterator[Site]:
+    """Where to build: here, or at a host, for which this waits."""
+    if shop.leases is None:
+        yield Site(builder=shop.builder)
+        return
+    with contextlib.ExitStack() as stack:
+        with monitor.limit(time.monotonic(), HANG):
+            tried = tuple(name.rstrip("'") for name in shop.queues.host_faults(task.task_id))
+            site = stack.enter_context(shop.leases.take(task, tried, monitor, results.log))
+        results.write_info(task.build_id, site.name)
+        results.log(f"building on host {site.name}")
+        shop.say(f"build {task.task_id}: on host {site.name}", "debug")
+        _check_chroot(task, site.builder, f"on host {site.name}: it")
+        yield site
+
+
+def _build_at_site(
+    shop: Workshop,
+    task: RpmTask,
+    results: ResultDir,
+    monitor: BuildMonitor,
+    request: BuildRequest,
+) -> tuple[Artifact, ...]:
+    """Build where there is room; the time until there was some is none of the build's."""
+    deadline = time.monotonic() + request.timeout
+    with _site(shop, task, results, monitor) as site:
+        for line in rpmtask.notes(site.builder, task, request):
+            results.log(f"note: {line}")
+        with monitor.limit(deadline + site.waited, HANG):
+            return site.builder.build(request, monitor)
 
 
 def _publish(

@@ -132,6 +132,16 @@ def _controlling(command: Callable[..., argparse.ArgumentParser]) -> None:
     how = stop.add_mutually_exclusive_group()
     how.add_argument("--wait", action="store_true", help="let running builds end first")
     how.add_argument("--now", action="store_true", help="kill a daemon that does not obey")
+    host = command(
+        "host", _host, "hosts of builder groups: list, drain, resume, remove one",
+        "A drained host gets no new builds, also after a restart; `resume` also ends a"
+        "\nquarantine; `remove` ends a machine that was made on demand."
+        "\n\nexit codes: 0 done, 1 failed",
+    )  # fmt: skip
+    host.add_argument("what", choices=("list", "drain", "resume", "remove"))
+    host.add_argument("name", nargs="?", metavar="HOST")
+    host.add_argument("--reason", default="", metavar="TEXT", help="shown where the host is")
+    host.add_argument("--json", action="store_true", help="for programs")
     command("reload", _reload, "make the daemon read its configuration again",
             "A bad one is refused." + codes)  # fmt: skip
     command("reopen-logs", _reopen, "make the daemon open its log files again (logrotate)", codes)
@@ -271,6 +281,13 @@ def _stop(args: argparse.Namespace) -> int:
     from backend.commands import control  # noqa: PLC0415
 
     return control.stop(_config(args), _pidfile(args), wait=args.wait, now=args.now)
+
+
+def _host(args: argparse.Namespace) -> int:
+    from backend.commands import host  # noqa: PLC0415
+
+    how = {"reason": args.reason, "as_json": args.json}
+    return host.run(_config(args), _pidfile(args), args.what, args.name, **how)
 
 
 def _reload(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from backend.chroot import Chroot
 from backend.exceptions import ConfigError, ProtocolError
+from backend.hostwords import wrong_hosts
 from backend.legacy import translate
 from backend.options import OPTIONS, Option
 
@@ -35,6 +36,28 @@ class Group:
     name: str
     archs: tuple[str, ...]
     max_workers: int
+    hosts: tuple[str, ...] = ("local",)
+    max_per_host: int = 1
+    spawn_command: str = ""
+    terminate_command: str = ""
+    list_command: str = ""
+    preallocate: int = 0
+    max_hosts: int = 10
+    host_idle_time: int = 600
+    host_affinity: str = "sandbox"
+    host_user: str = "root"
+    resalloc_connection: str = ""
+    resalloc_tags: tuple[str, ...] = ()
+
+    @property
+    def pooled(self) -> bool:
+        """True when its builds need a host of a pool; False: they run here, as they come."""
+        return self.hosts != ("local",) or self.on_demand
+
+    @property
+    def on_demand(self) -> bool:
+        """True when machines are made for it."""
+        return bool(self.spawn_command or self.resalloc_connection)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +162,14 @@ class Config:
     prune_eol: Mapping[str, date]
     prune_eol_days: int
     prune_every: int
+    hosts_transport: str
+    hosts_check_interval: int
+    hosts_check_timeout: int
+    hosts_quarantine_after: int
+    hosts_spawn_timeout: int
+    hosts_command_timeout: int
+    hosts_sweep_interval: int
+    hosts_prefix: str
 
     @property
     def embedded(self) -> bool:
@@ -222,7 +253,7 @@ def _build(path: Path, raw: Mapping[str, Mapping[str, str]], notes: tuple[str, .
         for number in range(values["build_groups"])
     )
     config = Config(path=path, groups=groups, notes=notes, **values)
-    problems += [*_wrong_urls(config), *_wrong_signing(config)]
+    problems += [*_wrong_urls(config), *_wrong_signing(config), *wrong_hosts(config)]
     if problems:
         error = ConfigError(*problems)
         error.repaired = config
@@ -253,7 +284,16 @@ def _group(
         name=values["name"] or f"group{number}",
         archs=values["archs"] or (platform.machine(),),
         max_workers=max_workers if values["max_workers"] is None else values["max_workers"],
+        **_pool(values),
     )
+
+
+def _pool(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the group builds; what is not set keeps the default of `Group`."""
+    own = ("name", "archs", "max_workers")
+    found = {name: v for name, v in values.items() if name not in own and v is not None}
+    machines = found.get("spawn_command") or found.get("resalloc_connection")
+    return {**found, "hosts": found.get("hosts") or (() if machines else ("local",))}
 
 
 def _wrong_names(path: Path, raw: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

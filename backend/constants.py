@@ -141,3 +141,21 @@ WAITING_KEY: Final = "copr-be:waiting"
 WAKE_CHANNEL: Final = "copr-be:wake"
 #: Pub/sub channel: the embedded frontend has new actions.
 ACTION_CHANNEL: Final = "copr-be:action"
+
+# --- hosts: where a group builds when that is not this machine ----------------------------
+
+#: Hash: host → JSON of what the hosts helper knows of it (`backend.hosts.pool.Machine`).
+HOSTS_KEY: Final = "copr-be:hosts"
+#: Hash: worker → JSON of what it asks for. Gone once it is granted, or not wanted any more.
+HOST_WAITING_KEY: Final = "copr-be:hosts:waiting"
+#: Hash: worker → JSON of the host that it holds.
+HOST_LEASES_KEY: Final = "copr-be:hosts:leases"
+#: Hash: worker → why it still waits for a host.
+HOST_WHY_KEY: Final = "copr-be:hosts:why"
+#: List of how leases ended, for the hosts helper.
+HOST_NEWS_KEY: Final = "copr-be:hosts:news"
+#: Counter: the fencing token of a lease.
+HOST_TOKEN_KEY: Final = "copr-be:hosts:token"  # noqa: S105  (no password)
+#: Pub/sub channels: "look now" to the hosts helper; "granted" to one worker.
+HOST_CHANNEL: Final = "copr-be:hosts:wake"
+HOST_GRANT_CHANNEL: Final = "copr-be:hosts:grant:{worker}"

@@ -9,6 +9,7 @@ from typing import Any, cast
 import redis
 
 from backend import constants as names
+from backend import hostview
 from backend.config import Config
 from backend.queues import Queues
 from backend.redis_server import connect
@@ -69,7 +70,7 @@ def explain(
     }
     others = [task for task in tasks if task not in found]
     if others:
-        seen = _elsewhere(survey(queues, groups))
+        seen = _elsewhere(survey(queues, groups), hostview.waits(queues.client))
         found |= {task: seen[task] for task in others if task in seen}
         unseen = [task for task in others if task not in found]
         before = _before(queues) if unseen else 0
@@ -102,13 +103,16 @@ def _soon(seconds: float) -> str:
     return f"in about {round(seconds / 3600)} h"
 
 
-def _elsewhere(seen: Survey) -> dict[str, Place]:
+def _elsewhere(seen: Survey, no_host: Mapping[str, str]) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for tasks in seen.queued.values():
         for task in tasks:
             found[task] = Place(place="queued", text="about to start: in the queue of its group")
     for worker, hand in seen.workers.items():
-        if hand.task_id:
+        if hand.task_id and worker in no_host:
+            text = f"waiting: {no_host[worker]}"
+            found[hand.task_id] = Place(place="waiting", text=text)
+        elif hand.task_id:
             name = worker.rpartition("-")[0]
             found[hand.task_id] = Place(place="building", text=f"building on worker {name}")
     for task in seen.reported:

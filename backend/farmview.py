@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import redis
 
 from backend import constants as names
+from backend import hostview
 from backend.config import Config
 from backend.queues import Queues
 from backend.redis_server import connect
@@ -36,6 +38,7 @@ class View:
     reports: int = 0
     drained: str = ""
     grabber: dict[str, str] = field(default_factory=dict)
+    hosts: tuple[dict[str, Any], ...] = ()
 
     @property
     def full(self) -> str:
@@ -61,6 +64,7 @@ def watcher(config: Config) -> Look:
     """Looks into Redis, at most twice a second however many ask."""
     queues = Queues(connect(config, timeout=2.0))
     groups = [group.id for group in config.groups]
+    pooled = any(group.pooled for group in config.groups)
     kept: list[tuple[float, View]] = []
 
     def look() -> View:
@@ -69,7 +73,7 @@ def watcher(config: Config) -> Look:
             if now - at < 0.5:
                 return view
         try:
-            view = _look(queues, groups)
+            view = _look(queues, groups, pooled=pooled)
         except (redis.RedisError, OSError) as error:
             view = View(problem=f"Redis does not answer: {error}")
         kept[:] = [(now, view)]
@@ -78,7 +82,7 @@ def watcher(config: Config) -> Look:
     return look
 
 
-def _look(queues: Queues, groups: list[int]) -> View:
+def _look(queues: Queues, groups: list[int], *, pooled: bool) -> View:
     seen = survey(queues, groups)
     benches = [
         Bench(name=name.rpartition("-")[0] or name, group=h.group, task=h.task_id, since=h.since)
@@ -92,4 +96,5 @@ def _look(queues: Queues, groups: list[int]) -> View:
         reports=len(seen.reported),
         drained=seen.drained,
         grabber={str(key): str(value) for key, value in raw.items()},
+        hosts=tuple(hostview.hosts(queues.client)) if pooled else (),
     )

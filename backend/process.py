@@ -158,6 +158,10 @@ class Child:
         self.signal(signal.SIGKILL)
         return self._popen.wait()
 
+    def leave(self) -> int:
+        """Reap it once it has ended by itself; what it has left running goes on."""
+        return self._popen.wait()
+
     def close(self) -> None:
         """Kill what still runs and release the descriptors."""
         self.kill()
@@ -207,6 +211,56 @@ def run(
         os.close(out_r)
         os.close(err_r)
     return Result(code, bytes(streams[out_r]), bytes(streams[err_r]))
+
+
+def run_apart(
+    argv: Sequence[str], *, timeout: float, env: Mapping[str, str] = CLEAN_ENV, limit: int
+) -> Result:
+    """`run` for a program that may leave others running, which may even hold its output open:
+    it is over when it ends itself, and only on a fault its process group is killed."""
+    name = Path(argv[0]).name if argv else "?"
+    deadline = time.monotonic() + timeout
+    pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+    streams = {reader: bytearray() for reader, _ in pipes}
+    try:
+        try:
+            child = Child(argv, stdout=pipes[0][1], stderr=pipes[1][1], env=env)
+        finally:
+            for _, writer in pipes:
+                os.close(writer)
+        with child:
+            _read_until_ended(child, streams, deadline, limit)
+            if sum(map(len, streams.values())) > limit:
+                raise ToolError(f"{name} printed more than {limit} bytes and was killed")
+            if child.poll() is None:
+                raise ToolError(f"{name} did not end within {timeout:g} s and was killed")
+            code = child.leave()
+    finally:
+        for reader, _ in pipes:
+            os.close(reader)
+    out, err = streams.values()
+    return Result(code, bytes(out), bytes(err))
+
+
+def _read_until_ended(
+    child: Child, streams: Mapping[int, bytearray], deadline: float, limit: int
+) -> None:
+    waiting = set(streams)
+    for fd in waiting:
+        os.set_blocking(fd, False)
+    ended = False
+    while sum(map(len, streams.values())) <= limit:
+        left = 0.0 if ended else max(0.0, deadline - time.monotonic())
+        ends = [*waiting, *([] if ended else [child.fileno()])]
+        ready, _, _ = select.select(ends, [], [], left)
+        if not ready:
+            return
+        ended = ended or child.fileno() in ready
+        for fd in waiting & set(ready):
+            data = os.read(fd, 65536)
+            streams[fd].extend(data)
+            if not data:
+                waiting.remove(fd)
 
 
 def _read_to_end(

@@ -1,5 +1,7 @@
 """What Redis remembers of single tasks: attempts, deaths, faults and where their results lie."""
 
+import json
+
 import redis
 
 from backend import constants as names
@@ -26,6 +28,20 @@ class Records:
     def count_fault(self, task_id: str) -> int:
         """The farm could not do it once more; returns how often by now."""
         return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "faults", 1))
+
+    def host_faults(self, task_id: str) -> dict[str, str]:
+        """The hosts that failed under the task, and why."""
+        raw = self.client.hget(names.TASK_KEY.format(task=task_id), "hosts")
+        return dict(json.loads(str(raw))) if raw else {}
+
+    def note_host_fault(self, task_id: str, host: str, why: str) -> dict[str, str]:
+        """One more host failed under the task; returns them all."""
+        faults = self.host_faults(task_id)
+        while host in faults:  # the only one there is: each time counts
+            host += "'"
+        faults[host] = why[:300]
+        self.client.hset(names.TASK_KEY.format(task=task_id), "hosts", json.dumps(faults))
+        return faults
 
     def trouble_age(self, task_id: str, now: float) -> float:
         """Seconds since this was first asked about the task, or first after it was settled: how

@@ -3,7 +3,7 @@
 from collections.abc import Set
 from dataclasses import dataclass, fields, replace
 
-from backend.config import Config
+from backend.config import Config, Group
 
 #: Fixed when the daemon starts: sockets that are bound, directories that are in use.
 AT_RESTART = frozenset(
@@ -27,7 +27,20 @@ _MASTER_ONLY = frozenset({"exit_on_worker", "stop_timeout", "notes"})
 _LOG_ONLY = ("log_", "webhook_", "stall_alarm")
 #: The sentinel in the log process knows the groups; reports are told only to a webhook.
 _LOG_AND_GRABBER = frozenset({"groups", "webhook_url"})
-_EVERYBODY = frozenset({"log", "jobgrab", "actions", "web", "worker"})
+_EVERYBODY = frozenset({"log", "jobgrab", "actions", "web", "worker", "hosts"})
+
+#: How the names of options begin → who uses them; the first that fits counts.
+_BY_SECTION: tuple[tuple[str | tuple[str, ...], frozenset[str]], ...] = (
+    ("prune_", frozenset({"actions"})),
+    (_LOG_ONLY, frozenset({"log"})),
+    ("web_", frozenset({"web"})),
+    (
+        ("builder_type", "builder_chroot", "builder_mock_chroots", "builder_mock_configs"),
+        frozenset({"jobgrab", "web", "worker", "hosts"}),
+    ),
+    ("builder_", frozenset({"jobgrab", "worker", "hosts"})),
+    ("hosts_", frozenset({"worker", "hosts"})),
+)
 
 
 @dataclass(frozen=True)
@@ -51,16 +64,9 @@ def users_of(option: str) -> Set[str]:
         return frozenset({"log", "jobgrab"})
     if option == "min_free":
         return frozenset({"jobgrab", "web"})
-    if option.startswith("prune_"):
-        return frozenset({"actions"})
-    if option.startswith(_LOG_ONLY):
-        return frozenset({"log"})
-    if option.startswith("web_"):
-        return frozenset({"web"})
-    if option in ("builder_type", "builder_chroot", "builder_mock_chroots", "builder_mock_configs"):
-        return frozenset({"jobgrab", "web", "worker"})
-    if option.startswith("builder_"):
-        return frozenset({"jobgrab", "worker"})
+    for begins, users in _BY_SECTION:
+        if option.startswith(begins):
+            return users
     return _EVERYBODY  # also an option that this table does not know
 
 
@@ -72,12 +78,19 @@ def compare(old: Config, new: Config) -> Change:
     users: set[str] = set()
     for name in differ - pending:
         users |= users_of(name)
+    if _pools(old) != _pools(new):
+        users.add("hosts")
     return Change(
         config=replace(new, **{name: getattr(old, name) for name in pending}),
         changed=frozenset(differ - pending),
         pending=frozenset(pending),
         users=frozenset(users),
     )
+
+
+def _pools(config: Config) -> list[Group]:
+    """The groups as the hosts helper sees them."""
+    return [replace(group, max_workers=0) for group in config.groups]
 
 
 def stale_groups(old: Config, new: Config) -> frozenset[int]:

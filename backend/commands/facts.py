@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import redis
 
-from backend import __version__, constants
+from backend import __version__, constants, hostview
 from backend.commands.master import Master
 from backend.config import Config
 from backend.events import Event
@@ -46,6 +46,7 @@ class Facts:
     reasons: dict[str, int] = field(default_factory=dict)
     waiting: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    hosts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def gather(config: Config, pidfile: Path | None, now: float) -> Facts:
@@ -128,6 +129,10 @@ def _read(client: "redis.Redis", facts: Facts, now: float) -> None:
         group["workers"] = sum(worker["alive"] for worker in own)
         group["busy"] = sum(bool(worker["task"]) for worker in own)
         group["queued"] = len(queues.queued(group["id"]))
+    facts.hosts = hostview.hosts(client)
+    no_host = hostview.waits(client)
+    for worker in facts.workers:
+        worker["waits"] = no_host.get(worker["name"])
     facts.outbox = int(client.llen(constants.OUTBOX_KEY))
     if (reason := client.get(constants.DRAIN_KEY)) is not None:
         facts.drained = facts.drained or str(reason)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backend.commands.facts import Facts, gather
+from backend.commands.host import host_table
 from backend.commands.text import count, duration, plain, table
 from backend.config import Config
 from backend.constants import Exit
@@ -34,8 +35,8 @@ def exit_code(facts: Facts) -> Exit:
 
 def render(facts: Facts, now: float) -> list[str]:
     """The lines for a terminal."""
-    return [*_head(facts, now), *_groups(facts), *_builds(facts), *_waits(facts, now),
-            *_errors(facts, now)]  # fmt: skip
+    return [*_head(facts, now), *_groups(facts), *_builds(facts), *_hosts(facts, now),
+            *_waits(facts, now), *_errors(facts, now)]  # fmt: skip
 
 
 def _head(facts: Facts, now: float) -> Iterator[str]:
@@ -91,6 +92,16 @@ def _builds(facts: Facts) -> Iterator[str]:
             )
         )
     yield from table(rows)
+
+
+def _hosts(facts: Facts, now: float) -> Iterator[str]:
+    if not facts.hosts:
+        return
+    yield ""
+    yield from host_table(facts.hosts, now)
+    for worker in facts.workers:
+        if worker.get("waits"):
+            yield f"  {plain(worker['task'])} waits: {plain(worker['waits'])}"
 
 
 def _waits(facts: Facts, now: float) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 import urllib3
 
-from backend import constants
+from backend import constants, hostview
 from backend.commands import facts
 from backend.commands.text import duration, plain
 from backend.config import Config
@@ -59,10 +59,14 @@ def conveyor(
         for number, task in enumerate(queues.queued(group.id), 1):
             if matches(task, wanted):
                 yield task, f"number {number} in the queue of group {group.id} ({group.name})"
+    no_host = hostview.waits(client)
     for name in queues.workers():
         raw: Any = client.hgetall(constants.WORKER_KEY.format(worker=name))
         if raw.get("task") and matches(raw["task"], wanted):
-            yield raw["task"], building(name, raw, now)
+            text = building(name, raw, now)
+            if name in no_host:
+                text = f"waits on worker {name.rpartition('-')[0]}: {no_host[name]}"
+            yield raw["task"], text
     for report in queues.outbox():
         if matches(report.task_id, wanted):
             raw = client.hgetall(constants.GRABBER_KEY)

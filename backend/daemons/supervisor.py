@@ -110,6 +110,19 @@ class Supervisor:
             if self.helpers.due("actions"):
                 work = partial(actions.main, self.opts, self._password, me)
                 self.helpers.start("actions", work)
+            if self._needs_hosts() and self.helpers.due("hosts"):
+                self.helpers.start("hosts", partial(_keep_hosts, self.opts, me))
+
+    def _needs_hosts(self) -> bool:
+        """A group builds elsewhere, or machines of one that did are still there."""
+        if "hosts" in self.helpers.running:
+            return False
+        if any(group.pooled for group in self.opts.groups):
+            return True
+        with contextlib.suppress(OSError):
+            record = self.opts.statedir / "hosts" / "machines.json"
+            return record.stat().st_size > len("[]")
+        return False
 
     def spin_up_workers_by_group(self, group: Mapping[str, int]) -> None:
         """Start the workers that the group (`id`, `max_workers`) lacks; retire surplus ones."""
@@ -117,6 +130,8 @@ class Supervisor:
         if self.crew.retire(group_id, keep=limit):
             self.event(f"group {group_id}: at most {limit} workers from now on")
         numbers = self.crew.due(group_id, limit)
+        if numbers and self.opts.groups[group_id].pooled:
+            import backend.hosts.lease  # noqa: F401, PLC0415  (once, instead of in each worker)
         if numbers:
             shed_garbage()
         for number in numbers:
@@ -161,3 +176,10 @@ class Supervisor:
         """Put `{when, who: "main", what}` on the event stream."""
         if self._events:
             self._events.emit(what, level, kind=kind, data=data)
+
+
+def _keep_hosts(config: Config, parent: int) -> None:
+    """What only this helper needs is imported only there."""
+    from backend.daemons import hosts  # noqa: PLC0415
+
+    hosts.main(config, parent)

@@ -23,6 +23,7 @@ from backend.exceptions import (
     FrontendBroken,
     FrontendError,
     FrontendRefused,
+    HostError,
     InfrastructureError,
     Killed,
     ProtocolError,
@@ -35,11 +36,16 @@ from backend.monitor import STEP
 from backend.process import ProcessId
 from backend.queues import Claim, Queues
 from backend.redis_server import BLOCK_SECONDS, connect
+from backend.triage import Diagnosis, Kind
 
 #: Pause after a fault of the frontend or of Redis, in seconds.
 PAUSE = 1.0
 #: The longest pause between two tries of a build that the farm cannot do, in seconds.
 LONGEST_PAUSE = 30.0
+#: So many hosts may fail under a task; after that it is failed.
+MOST_HOSTS = 3
+#: Of the report: it was not the package.
+_FARM = Diagnosis(kind=Kind.INFRASTRUCTURE, lines=()).to_dict()
 #: The same for the moments of an idle worker.
 IDLE_GRACE = 30.0
 
@@ -83,6 +89,21 @@ class Worker:
             say=self._events.emit,
             event=self._events.text,
             beat=partial(beat, busy=True),
+            leases=self._leases(config, builder) if group.pooled else None,
+        )
+
+    def _leases(self, config: Config, builder: Builder) -> Any:
+        """Only who builds elsewhere needs all that."""
+        from backend.hosts.lease import Leases  # noqa: PLC0415
+
+        return Leases(
+            config,
+            self._group,
+            self._queues.client,
+            worker=self.name,
+            process=self._process,
+            local=builder,
+            say=self._events.emit,
         )
 
     def run(self) -> None:
@@ -151,6 +172,8 @@ class Worker:
             self._again(claim, str(error))
         except (FrontendRefused, Killed, ToolError) as error:
             self._fault(claim, str(error), self._max_attempts)
+        except HostError as error:
+            self._host_failed(claim, str(error))
         except (InfrastructureError, OSError) as error:
             self._fault(claim, str(error))
         except Stopped as error:
@@ -159,6 +182,20 @@ class Worker:
         except ProtocolError as error:
             self._events.emit(f"build {claim.task_id}: {error}", "error")
             self._finish(claim, self._failed(claim.task_id, str(error)))
+
+    def _host_failed(self, claim: Claim, why: str) -> None:
+        """The build moves to another host; not for ever, since it may be its own doing."""
+        host = self._shop.leases.last if self._shop.leases else "local"
+        faults = self._queues.note_host_fault(claim.task_id, host, why)
+        if len(faults) < MOST_HOSTS:
+            text = f"build {claim.task_id}: host {host} failed, moving to another: {why}"
+            self._events.emit(text, "error", kind="host.fault")
+            self._queues.give_back(self.name, self._group.id)
+            return
+        told = "; ".join(f"{name.rstrip(chr(39))}: {text}" for name, text in faults.items())
+        text = f"{len(faults)} hosts failed under it, it is given no more: {told}"
+        self._events.emit(f"build {claim.task_id}: failed: {text}", "error", kind="task.failed")
+        self._finish(claim, self._failed(claim.task_id, text) | {"triage": _FARM})
 
     def _again(self, claim: Claim, why: str) -> None:
         tries = self._queues.count_trouble(claim.task_id)

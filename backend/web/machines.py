@@ -2,6 +2,7 @@
 
 import html
 import time
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -68,6 +69,7 @@ def status(ctx: Ctx) -> Response:
                 {"name": w.name, "group": w.group, "task": w.task or None, "since": w.since}
                 for w in view.workers
             ],
+            "hosts": list(view.hosts),
             "reports_undelivered": view.reports,
             "drained": view.drained or None,
             "disk_full": view.full or None,
@@ -132,6 +134,13 @@ def _metrics(ctx: Context) -> Iterable[tuple[str, str, str, list[Line]]]:
             ({"state": "busy"}, view.busy),
             ({"state": "idle"}, len(view.workers) - view.busy),
         ],
+    )
+    hosts = Counter((host["group"], host["state"]) for host in view.hosts)
+    yield (
+        "copr_hosts",
+        "gauge",
+        "Build hosts by group and state",
+        [({"group": str(g), "state": state}, n) for (g, state), n in sorted(hosts.items())],
     )
     yield "copr_reports_undelivered", "gauge", "Reports in the outbox", [({}, view.reports)]
     yield (

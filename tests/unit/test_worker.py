@@ -16,6 +16,7 @@ from backend.exceptions import (
     FrontendBroken,
     FrontendError,
     FrontendRefused,
+    HostError,
     InfrastructureError,
     Killed,
     ProtocolError,
@@ -186,3 +187,23 @@ def test_what_nobody_wants_is_not_reported(
     idle._queues.enqueue(0, "7")
     queues = work(idle, monkeypatch, outcome)
     assert (queues.queued(0), queues.claims(), queues.outbox()) == ([], {}, [])
+
+
+def test_a_worker_that_builds_here_asks_nobody_for_a_host(idle: worker.Worker) -> None:
+    assert idle._shop.leases is None
+
+
+def test_a_build_moves_from_host_to_host_but_not_for_ever(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle._queues.enqueue(0, "7-fedora-41-x86_64")
+    for _ in range(2):
+        queues = work(idle, monkeypatch, HostError("host a: gone"))
+        assert (queues.queued(0), queues.outbox()) == (["7-fedora-41-x86_64"], [])
+    queues = work(idle, monkeypatch, HostError("host b: gone"))
+    (report,) = queues.outbox()
+    assert "3 hosts failed under it" in report.build["failure"]
+    assert "host a: gone" in report.build["failure"]
+    assert "host b: gone" in report.build["failure"]
+    assert report.build["triage"]["kind"] == "infrastructure"
+    assert queues.queued(0) == []
