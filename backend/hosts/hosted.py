@@ -17,9 +17,10 @@ from backend.chroot import Chroot
 from backend.config import Config
 from backend.exceptions import (
     BuildError,
-    CoprBackendError,
+    Canceled,
     HostError,
     Killed,
+    Stopped,
 )
 from backend.hosts.address import Host
 from backend.hosts.fetch import Store, Wanted, wanted
@@ -31,6 +32,8 @@ from backend.hosts.wire import CHUNK, Frame, WireError, to_json
 PATIENCE = 90.0
 #: How long we wait for the last words of a build that was canceled, in seconds.
 LAST_WORDS = 10.0
+#: How long a connection may take to end in good order, in seconds.
+FAREWELL = 2.0
 #: What a log may have beyond its limit: the reason why it ended.
 _MORE_LOG = 1024**2
 
@@ -91,6 +94,9 @@ class HostedBuilder:
             store = Store(self._config, request, source)
             files = wanted(self.address, outcome, self._config)
             journey.fetch(store, files)
+        except (Canceled, Stopped):
+            journey.last_words()
+            raise
         finally:
             journey.end()
             self._line.forget()
@@ -113,7 +119,7 @@ class HostedBuilder:
 
     def close(self) -> None:
         """Let go of the connection. What still runs there ends by itself."""
-        self._line.close()
+        self._line.close(FAREWELL)
 
 
 class _Journey:
@@ -123,7 +129,7 @@ class _Journey:
         self._line, self._request, self._monitor = line, request, monitor
         self._run = ""
         self._offset = 0
-        self._over = False
+        self._followed = False
         self._asked = 0.0
 
     def outcome(self) -> dict[str, Any]:
@@ -131,7 +137,6 @@ class _Journey:
         self._run = self._line.persist(self._monitor, self._start)
         deadline = time.monotonic() + self._request.timeout + PATIENCE
         found = self._line.persist(self._monitor, lambda line: self._follow(line, deadline))
-        self._over = True
         self._judge(found)
         return found
 
@@ -140,18 +145,29 @@ class _Journey:
         needed = [file for file in files if store.needs(file)]
         self._line.persist(self._monitor, lambda line: self._fetch(line, store, needed))
 
+    def last_words(self) -> None:
+        """End it, and hear what it says then; not for long."""
+        connection = self._line.connection
+        if not connection or not self._followed:
+            return
+        deadline = time.monotonic() + LAST_WORDS
+        try:
+            connection.send("cancel", run=self._run)
+            while time.monotonic() < deadline:
+                frame = connection.next(Nobody(), 1.0)
+                if frame and self._take(frame) is not None:
+                    return
+        except (Lost, HostError, WireError):
+            self._line.close()
+
     def end(self) -> None:
         """Nobody needs the run any more: say so, if there is a line to say it on."""
         connection = self._line.connection
-        if not connection or not self._run:
-            return
-        try:
-            if not self._over:
-                connection.send("cancel", run=self._run)
-                self._last_words(connection)
-            connection.send("done", run=self._run)
-        except (Lost, CoprBackendError, WireError):
-            self._line.close()
+        if connection and self._run:
+            try:
+                connection.send("done", run=self._run)
+            except (Lost, HostError):
+                self._line.close()
 
     def _start(self, connection: Connection) -> str:
         if self._run:  # the connection was lost before we heard whether it runs
@@ -171,6 +187,7 @@ class _Journey:
 
     def _follow(self, connection: Connection, deadline: float) -> dict[str, Any]:
         connection.send("follow", run=self._run, offset=self._offset)
+        self._followed = True
         while True:
             frame = connection.next(self._monitor, self._line.rhythm)
             now = time.monotonic()
@@ -239,14 +256,6 @@ class _Journey:
             elif frame.kind == "fetched":
                 if rest:
                     raise self._fault("a result is smaller than it said")
-                return
-
-    def _last_words(self, connection: Connection) -> None:
-        """What a build says that has been told to end."""
-        deadline = time.monotonic() + LAST_WORDS
-        while time.monotonic() < deadline:
-            frame = connection.next(Nobody(), 1.0)
-            if frame and self._take(frame) is not None:
                 return
 
     def _fault(self, text: str) -> HostError:

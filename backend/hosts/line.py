@@ -102,10 +102,10 @@ class Line:
                 raise HostError(f"host {self.address}: it answers nonsense: {error}") from error
         return self._connection
 
-    def close(self) -> None:
-        """Let go of the connection."""
+    def close(self, patience: float = 0.0) -> None:
+        """Let go of the connection; see `Connection.close`."""
         if self._connection:
-            self._connection.close()
+            self._connection.close(patience)
             self._connection = None
 
     def reply(

@@ -4,7 +4,6 @@ All workers of this machine share one authenticated connection to a host (Contro
 keeps itself alive and ends a while after its last user.
 """
 
-import contextlib
 import hashlib
 import os
 import re
@@ -125,6 +124,7 @@ class Connection:
         self._host, self._config, self._bundle = host, config, made
         self._inbox = Inbox()
         self._frames: deque[Frame] = deque()
+        self._closed = False
         self.heard = time.monotonic()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         command = remote_command(made, config.hosts_python, config.hosts_directory)
@@ -180,12 +180,16 @@ class Connection:
             self._frames.extend(self._fed(self._more(listener, timeout)))
         return self._frames.popleft() if self._frames else None
 
-    def close(self) -> None:
-        """End it; what runs on the host finds that out by itself."""
+    def close(self, patience: float = 0.0) -> None:
+        """End it; what runs on the host finds that out by itself. What was sent last arrives, if
+        it can within `patience` seconds."""
+        if self._closed:
+            return
+        self._closed = True
+        os.close(self._write)
+        self._child.wait(patience)
         self._child.close()
-        for fd in (self._write, self._read):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        os.close(self._read)
         self._errors.close()
 
     # --- bytes ----------------------------------------------------------------------------

@@ -140,6 +140,8 @@ def _read(kind: Any, value: Any) -> Any:
 
 def _simple(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind) and kind is not Chroot:
+        if not isinstance(value, dict):
+            raise WireError(f"no object: {str(value)[:80]!r}")
         hints = typing.get_type_hints(kind)
         known = {name: _read(hints[name], item) for name, item in value.items() if name in hints}
         make = typing.cast(typing.Callable[..., Any], kind)

@@ -1,0 +1,200 @@
+"""The agent and its guard, as they run on a host; a shell stands in for ssh."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.config import Config
+from backend.exceptions import BuildError, HostError, Killed
+from backend.hosts import Host, connect, ssh
+from backend.hosts.bundle import bundle
+from backend.hosts.order import builder_module, host_config
+from backend.hosts.ssh import Connection, Nobody
+from backend.hosts.wire import Frame, to_json
+from tests.conftest import wait_until
+from tests.unit import hosts
+from tests.unit.hosts import Quiet
+
+ADDRESS = "ssh://copr@h1"
+
+
+@pytest.fixture(autouse=True)
+def _shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "arguments", lambda *_, **__: ["/bin/sh", "-c"])
+
+
+class Client:
+    """One connection, frame by frame."""
+
+    def __init__(self, config: Config) -> None:
+        made = bundle(builder_module(config))
+        self.line = Connection(Host.parse(ADDRESS), config, made)
+        self.line.greet(Nobody(), 60)
+        self.config = config
+
+    def ask(self, kind: str, data: bytes = b"", **fields: Any) -> None:
+        self.line.send(kind, data, **fields)
+
+    def hear(self, *kinds: str) -> Frame:
+        while True:
+            frame = self.line.next(Nobody(), 60)
+            assert frame, f"waiting for {kinds}"
+            if frame.kind in kinds:
+                return frame
+            assert frame.kind != "trouble", frame
+
+    def setup(self, **other: Any) -> Frame:
+        fields = {"farm": "f", "lease": 60, "tick": 1, "limit": 1, **other}
+        self.ask("setup", config=host_config(self.config), **fields)
+        return self.hear("ready", "trouble")
+
+    def start(self, top: Path, text: str, run: str = "f-1") -> None:
+        request = hosts.request(top, text)
+        data = request.srpm.read_bytes()
+        self.ask("open", run=run, name=request.srpm.name)
+        self.ask("data", data)
+        self.ask("start", request=to_json(request), size=len(data))
+        self.hear("started")
+        self.ask("follow", run=run, offset=0)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    made = Client(hosts.config(tmp_path))
+    yield made
+    made.line.close()
+
+
+def runs(top: Path) -> list[Path]:
+    return list((top / "host" / "runs").glob("*"))
+
+
+def test_a_build_that_nobody_asks_for_ends_by_itself(client: Client, tmp_path: Path) -> None:
+    client.setup(lease=1)
+    client.start(tmp_path, "print begun\nwait")
+    assert client.hear("log").data == b"begun\n"
+    client.line.close()
+    wait_until(lambda: not runs(tmp_path), what="the guard has removed everything")
+
+
+def test_a_build_that_is_asked_for_goes_on_without_us(client: Client, tmp_path: Path) -> None:
+    client.setup()
+    client.start(tmp_path, "print begun\nwait")
+    client.hear("log")
+    client.line.close()
+    other = Client(client.config)
+    other.setup()
+    other.ask("follow", run="f-1", offset=3)
+    assert other.hear("log").data == b"un\n"
+    other.ask("cancel", run="f-1")
+    assert other.hear("end").fields["outcome"]["error"] == "Canceled"
+    other.ask("done", run="f-1")
+    wait_until(lambda: not runs(tmp_path))
+    other.line.close()
+
+
+def test_a_lost_build_gives_way_to_the_next(client: Client, tmp_path: Path) -> None:
+    client.setup()
+    client.start(tmp_path, "print begun\nwait")
+    client.hear("log")
+    other = Client(client.config)
+    other.setup()
+    other.start(tmp_path, "print the next", run="f-2")
+    assert [path.name for path in runs(tmp_path)] == ["f-2"]
+    assert other.hear("end")
+    other.ask("done", run="f-2")
+    wait_until(lambda: not runs(tmp_path))
+    other.line.close()
+
+
+def test_other_farms_builds_do_not_give_way(client: Client, tmp_path: Path) -> None:
+    client.setup()
+    client.start(tmp_path, "print begun\nwait")
+    client.hear("log")
+    other = Client(client.config)
+    other.setup(farm="g")
+    other.start(tmp_path, "print theirs", run="g-1")
+    other.hear("end")
+    assert {path.name for path in runs(tmp_path)} == {"f-1", "g-1"}
+    for one, run in ((other, "g-1"), (client, "f-1")):
+        one.ask("done", run=run)
+    wait_until(lambda: not runs(tmp_path))
+    other.line.close()
+
+
+def test_what_a_dead_host_kept_is_swept(client: Client, tmp_path: Path) -> None:
+    left = tmp_path / "host" / "runs" / "f-9"
+    (left / "work").mkdir(parents=True)
+    (left / "work" / "something").touch()
+    (left / "lock").touch()
+    assert client.setup().fields["swept"] == 1
+    assert not runs(tmp_path)
+
+
+@pytest.mark.parametrize("run", ["../x", "f-1/../..", "g-1", "", "F-1"])
+def test_names_that_are_none_are_refused(client: Client, run: str) -> None:
+    client.setup()
+    client.ask("open", run=run, name="a.src.rpm")
+    assert client.hear("trouble").fields["what"] == "open"
+
+
+def test_a_source_that_did_not_arrive_whole_is_not_built(client: Client, tmp_path: Path) -> None:
+    client.setup()
+    client.ask("open", run="f-1", name="a.src.rpm")
+    client.ask("data", b"12")
+    client.ask("start", request=to_json(hosts.request(tmp_path, "")), size=3)
+    assert "did not arrive whole" in client.hear("trouble").text("text")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("print x\nfail it is broken", BuildError, "^it is broken$"),
+        ("farm the disk is full", HostError, "host ssh://copr@h1: the disk is full"),
+        ("bug oops", HostError, "the builder failed on its host: ValueError: oops"),
+        ("die", Killed, "killed"),
+    ],
+)
+def test_errors_come_back_as_what_they_are(
+    tmp_path: Path, text: str, error: type[Exception], says: str
+) -> None:
+    builder = connect(ADDRESS, hosts.config(tmp_path))
+    with pytest.raises(error, match=says):
+        builder.build(hosts.request(tmp_path, text), Quiet())
+    builder.close()
+    wait_until(lambda: not runs(tmp_path))
+
+
+def test_a_host_that_cannot_build_says_what_is_missing(tmp_path: Path) -> None:
+    config = hosts.config(tmp_path)
+    object.__setattr__(config, "builder_chroot", "unfit-1-noarch")
+    with pytest.raises(HostError, match="rpmbuild is not installed: apt-get install rpm"):
+        connect(ADDRESS, config).ping()
+
+
+def test_a_builder_that_is_killed_is_noticed(client: Client, tmp_path: Path) -> None:
+    client.setup()
+    client.start(tmp_path, "print begun\nsleep")
+    client.hear("log")
+    (run,) = runs(tmp_path)
+    os.kill(_builder_of(run), signal.SIGKILL)
+    assert client.hear("end").fields["outcome"]["error"] == "Killed"
+    client.ask("done", run="f-1")
+    wait_until(lambda: not runs(tmp_path))
+
+
+def _builder_of(run: Path) -> int:
+    """Who has the log open for writing."""
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if fd.readlink() == run / "log":
+                info = Path(f"/proc/{fd.parts[2]}/fdinfo/{fd.name}").read_text()
+                if int(info.split("flags:")[1].split()[0], 8) & os.O_WRONLY:
+                    return int(fd.parts[2])
+        except OSError:
+            continue
+    raise AssertionError("nobody writes the log")
