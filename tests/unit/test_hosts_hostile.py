@@ -131,7 +131,7 @@ def test_results_beyond_the_limit_are_not_fetched(
 def test_what_is_no_rpm_is_found_out_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     results = end(artifacts=[artifact()]) + pack("data", b"abc") + pack("fetched")
     talk(monkeypatch, tmp_path, HELLO, READY, STARTED, results)
-    with pytest.raises(BuildError, match=r"stub-1-1\.x86_64\.rpm: damaged"):
+    with pytest.raises(BuildError, match=r"stub-1-1\.x86_64\.rpm.: no RPM package"):
         build(tmp_path)
 
 
