@@ -16,6 +16,7 @@ from backend.builders import (
     SourceInfo,
     collect,
     headers,
+    limits,
     mockclean,
     mockconfig,
     mocksite,
@@ -69,6 +70,13 @@ class MockBuilder:
     def chroots(self) -> tuple[Chroot, ...]:
         """Those of the installed configurations that this machine runs by itself."""
         return mocksite.chroots(self._config)
+
+    def describe(self) -> str:
+        """Who mock runs as, how it confines builds, and their limits."""
+        user = mocksite.user(self._config)
+        kind = mocksite.isolation(self._config)
+        within = limits.describe(self._config, "looked at every two seconds")
+        return f"{within}; by mock as {user.name}, isolation {kind}"
 
     def inspect(self, srpm: Path, workdir: Path, slot: int) -> SourceInfo:
         """Read a source package of unknown origin in the sandbox."""
@@ -230,10 +238,10 @@ def _collect(config: Config, request: BuildRequest, results: int) -> tuple[Artif
 
 def _notes(config: Config, request: BuildRequest) -> tuple[str, ...]:
     root = request.buildroot
-    site = mocksite.site(config, request)
     wanted = root.isolation
-    simple = site.isolation == "simple"
-    image = root.bootstrap in ("image", "custom_image") and not mocksite.has("podman")
+    here = mocksite.has("mock")  # else another machine builds
+    simple = here and mocksite.isolation(config, wanted) == "simple"
+    image = here and root.bootstrap in ("image", "custom_image") and not mocksite.has("podman")
     known = (*mockconfig.UNSET, *mockconfig.BOOTSTRAPS)
     isolations = (*mockconfig.UNSET, *mockconfig.ISOLATIONS)
     notes = {
@@ -250,7 +258,7 @@ def _notes(config: Config, request: BuildRequest) -> tuple[str, ...]:
         "no bootstrap image: podman is not installed on this host": image,
         "fedora-review not run: this backend does not start it": root.fedora_review,
         f"the project asks for {root.memory} MB of memory, this host has {_memory()}": (
-            root.memory > _memory()
+            here and root.memory > _memory()
         ),
     }
     return tuple(text for text, applies in notes.items() if applies)

@@ -140,15 +140,20 @@ def site(config: Config, request: BuildRequest) -> mockconfig.Site:
     return mockconfig.Site(
         include=str(configuration(config, request.chroot)),
         basedir=str(config.builder_mock_basedir),
-        isolation=mockconfig.isolation(
-            request.buildroot.isolation,
-            config.builder_mock_isolation,
-            nspawn=has("systemd-nspawn"),
-            systemd=BOOTED.is_dir(),
-        ),
+        isolation=isolation(config, request.buildroot.isolation),
         # As root mock gets process numbers of its own, which systemd could not understand.
         lone=root or not BOOTED.is_dir(),
         slot=request.slot,
+    )
+
+
+def isolation(config: Config, wanted: str = "") -> str:
+    """How mock confines builds here."""
+    return mockconfig.isolation(
+        wanted,
+        config.builder_mock_isolation,
+        nspawn=has("systemd-nspawn"),
+        systemd=BOOTED.is_dir(),
     )
 
 

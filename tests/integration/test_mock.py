@@ -265,7 +265,8 @@ def test_two_at_once_share_nothing_but_the_prepared_root(farm: Farm) -> None:
     assert (len(names), len(extensions)) == (1, 2)
 
 
-def test_notes_say_what_is_not_done(farm: Farm) -> None:
+def test_notes_say_what_is_not_done(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mocksite, "has", lambda program: program == "mock")
     request = farm.request(
         farm.srpm("hello"), isolation="jail", bootstrap="odd", fedora_review=True, memory=2**40
     )
@@ -273,4 +274,8 @@ def test_notes_say_what_is_not_done(farm: Farm) -> None:
     for words in ("isolation jail not used", "bootstrap odd not used", "not cut off", "fedora-rev"):
         assert words in notes
     assert "MB of memory, this host has" in notes
+    monkeypatch.setattr(mocksite, "has", lambda program: False)
+    elsewhere = "\n".join(farm.builder.notes(request))  # what another host lacks is not known here
+    assert "this host" not in elsewhere
+    assert "isolation jail not used" in elsewhere
     farm.builder.cleanup(request.workdir, 0)
