@@ -5,13 +5,13 @@ The configuration is executed as mock does it, into a plain dictionary; what the
 says how its build ends. Every start is noted in `starts.json` of the base directory.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +101,15 @@ class Run:
 
     def slow(self) -> int:
         self.state("Start: rpmbuild slow")
-        child = subprocess.Popen(["sleep", "86400"])
+        note = self.place / "orphan"  # its name tells the test whose process it is
+        note.touch()
+        child = subprocess.Popen(["tail", "-f", str(note)], stdout=subprocess.DEVNULL)
+        note.write_text(str(child.pid))
         print("rpmbuild is at work", flush=True)
-        while child.poll() is None:
-            time.sleep(0.05)
-        return 1
+        try:
+            return child.wait()
+        finally:
+            child.kill()
 
     def deaf(self) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -152,7 +156,10 @@ def main() -> int:
     if args["scrub"]:
         if args["scrub"] == ["root-cache"]:
             return 0
-        shutil.rmtree(Path(options["basedir"], f"{options['root']}-{args['uniqueext']}"), True)
+        place = Path(options["basedir"], f"{options['root']}-{args['uniqueext']}")
+        with contextlib.suppress(OSError):
+            os.kill(int((place / "orphan").read_text()), signal.SIGKILL)
+        shutil.rmtree(place, True)
         return 0
     print("INFO: mock.py version 6.7 starting\nINFO: Signal handler active", flush=True)
     run = Run(args, options)

@@ -19,6 +19,7 @@ from backend.builders.mock import MockBuilder
 from backend.chroot import Chroot
 from backend.exceptions import BuildError, Canceled, InfrastructureError, Killed
 from backend.triage import Kind
+from tests.conftest import wait_until
 from tests.integration import minidistro
 from tests.integration.test_mock import Watcher
 
@@ -84,7 +85,6 @@ class Farm:
         self.config = config.load(path)
         self.builder = MockBuilder(self.config)
         self.builder.preflight()
-        self.before = mounts()
 
     def request(
         self, name: str, slot: int = 0, tags: str = "", build: str = "", **more: Any
@@ -113,16 +113,13 @@ class Farm:
     def clean(self) -> None:
         """Nothing is left: no root, no mount, no process of a build."""
         assert list(self.base.iterdir()) == []
-        assert mounts() == self.before
+        assert str(self.top) not in Path("/proc/self/mountinfo").read_text()
         user = mocksite.user(self.config).name
-        running = subprocess.run(
-            ["ps", "-o", "args=", "-u", user], capture_output=True, check=False
+        argv = ["ps", "-o", "args=", "-u", user]
+        wait_until(
+            lambda: subprocess.run(argv, capture_output=True, check=False).stdout == b"",
+            what="no process is left",
         )
-        assert running.stdout == b""
-
-
-def mounts() -> set[str]:
-    return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
 @pytest.fixture(params=["simple", "nspawn"])
