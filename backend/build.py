@@ -6,10 +6,11 @@ unfinished, so that it is tried again.
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -240,9 +241,8 @@ def _rpms(
     results.log(f"built {len(artifacts)} packages, publishing")
     if task.git_repo:
         _spec_of(shop, srpm, results, workdir)
-    results.place(artifacts)
+    results.place(_signed(shop, task, results, artifacts, workdir))
     results.write_configs(rpmtask.settings(request))
-    _sign(shop, task, results, artifacts)
     packages = [artifact.package for artifact in artifacts]
     document = results_json_rpm(packages)
     results.write_json(document)
@@ -254,12 +254,26 @@ def _rpms(
     }
 
 
-def _sign(shop: Workshop, task: RpmTask, results: ResultDir, artifacts: Sequence[Artifact]) -> None:
-    """With the project's key, before anybody can see them, and while others may publish."""
+def _signed(
+    shop: Workshop,
+    task: RpmTask,
+    results: ResultDir,
+    artifacts: Sequence[Artifact],
+    workdir: Path,
+) -> Sequence[Artifact]:
+    """Copies with the signature of the project's key, before anybody can see them."""
     signer = sign.signer(shop.config, task.owner, task.dirname)
-    if signer and artifacts:
-        paths = [results.path / artifact.package.filename for artifact in artifacts]
-        results.log(f"signed {signer.sign_rpms(paths)} packages")
+    if signer is None or not artifacts:
+        return artifacts
+    signer.prepare()
+    place = workdir / "signed"
+    place.mkdir(mode=0o700)
+    copied = [place / artifact.package.filename for artifact in artifacts]
+    for artifact, target in zip(artifacts, copied, strict=True):
+        shutil.copyfile(artifact.path, target, follow_symlinks=False)
+    signer.sign_copies(copied)
+    results.log(f"signed {len(copied)} packages")
+    return [replace(one, path=path) for one, path in zip(artifacts, copied, strict=True)]
 
 
 def _check_chroot(task: RpmTask, builder: Builder, where: str = "here: this host") -> None:

@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     _controlling(command)
     _storing(command)
     _building(command)
+    _signing(command)
     _tidying(command)
     command("example-config", _example, "print every option with its default")
     quick = command("quickstart", _quickstart, "a complete farm in one directory, with a build")
@@ -164,6 +165,27 @@ def _storing(command: Callable[..., argparse.ArgumentParser]) -> None:
     for sub in (backup, restore):
         sub.add_argument("file", type=Path, metavar="FILE")
     restore.add_argument("--force", action="store_true", help="give up what is in the database")
+
+
+def _signing(command: Callable[..., argparse.ArgumentParser]) -> None:
+    key = command(
+        "key", _key, "keys that sign packages: show, rotate, resign, export, import",
+        "show: which there are. rotate: sign with a new one, readers know both.\n"
+        "resign: sign everything with the present one; to be repeated if it is interrupted.\n"
+        "export, import: a secret key to or from --file, encrypted.",
+    )  # fmt: skip
+    key.add_argument("what", choices=("show", "rotate", "resign", "export", "import"))
+    key.add_argument("name", nargs="?", metavar="OWNER/PROJECT")
+    key.add_argument("--all", action="store_true", help="resign all projects")
+    key.add_argument("--file", type=Path, metavar="FILE", help="the export")
+    key.add_argument(
+        "--to-gpg-recipient", type=Path, metavar="KEY",
+        help="export so that only the owner of the public key in this file can read it",
+    )  # fmt: skip
+    key.add_argument(
+        "--passphrase-file", type=Path, metavar="FILE",
+        help="export or import with the passphrase in the first line of this file",
+    )  # fmt: skip
 
 
 def _tidying(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -307,6 +329,15 @@ def _user(args: argparse.Namespace) -> int:
 
     keep = args.keep_projects
     return store.user(_config(args), args.what, args.name, days=args.days, keep_projects=keep)
+
+
+def _key(args: argparse.Namespace) -> int:
+    from backend.commands import keys  # noqa: PLC0415
+
+    return keys.run(
+        _config(args), args.what, args.name, every=args.all, file=args.file,
+        recipient=args.to_gpg_recipient, passphrase=args.passphrase_file,
+    )  # fmt: skip
 
 
 def _backup(args: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from backend.signing import Backend, Project
 OFF, GPG, OBS = "off", "gpg", "obs-sign"
 #: Public keys of a project, in its directory.
 PUBKEY = "pubkey.gpg"
-_PRIVATE = ".sign-"
+_PRIVATE = ".publish-sign-"
 #: Pauses before the next try, in seconds; today's Copr makes three tries, too.
 _PAUSES = (1.0, 5.0)
 T = TypeVar("T")
@@ -94,19 +94,18 @@ class ProjectSigner:
         for name in dict.fromkeys((self.project.name, self.dirname)):
             publish_key(self.destdir / self.project.owner / name, public)
 
-    def sign_rpms(self, paths: Sequence[Path], *, again: bool = False) -> int:
-        """Sign what carries no signature that readers know; `again`: none of the current key.
+    def sign_rpms(self, paths: Sequence[Path]) -> int:
+        """Sign what carries no signature that readers know; hold the lock of its repository,
+        `<repository>/<build>/<package>`. Returns how many were signed.
 
-        Each file is replaced at one instant and never changed in place, since other projects
-        may share it; returns how many were signed.
+        Each file is replaced at one instant and never changed in place: others may share it.
         """
         self.prepare()
         known = self.key_ids()
-        good = known[:1] if again else known
-        todo = [path for path in paths if not signing_keys(path).intersection(good)]
+        todo = [path for path in paths if not signing_keys(path).intersection(known)]
         for directory in dict.fromkeys(path.parent for path in todo):
             own = [path for path in todo if path.parent == directory]
-            with copies(directory, own) as copied:
+            with copies(directory.parent, own) as copied:
                 self.sign_copies(copied)
                 for copy, path in zip(copied, own, strict=True):
                     install(copy, path)
@@ -143,24 +142,30 @@ def _persistent(work: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def copies(directory: Path, paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Copies of files of one directory in a private one below it, which is removed at the end.
-
-    Never links: rpmsign writes into a file whose signature header has room.
+def copies(repo: Path, paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Copies of files in a private directory, which is removed at the end, or by the next
+    publisher. Never links: rpmsign writes into a file whose signature header has room.
     """
     try:
-        private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=directory))
+        private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=repo))
         try:
             yield [shutil.copyfile(path, private / path.name) for path in paths]
         finally:
             shutil.rmtree(private, ignore_errors=True)
     except OSError as error:
-        raise InfrastructureError(f"cannot sign in {directory}: {error.strerror}") from error
+        raise InfrastructureError(f"cannot sign in {repo}: {error.strerror}") from error
 
 
 def install(copy: Path, path: Path) -> None:
-    """Put a signed copy in a file's place, at one instant."""
+    """Put a signed copy in a file's place, at one instant.
+
+    Its time differs by a second at least: that, beside the size, is how createrepo_c sees that
+    a file is another one.
+    """
     copy.chmod(FILE_MODE)
+    new, old = copy.stat().st_mtime, path.stat().st_mtime
+    if int(new) <= int(old):
+        os.utime(copy, (old + 1, old + 1))
     sync(copy)
     copy.replace(path)
 

@@ -149,7 +149,7 @@ def _forked(signer: ProjectSigner | None, copy: Path, target: Path) -> None:
     """Exchange the signatures, or take them off, and say whose build it is now."""
     packages = sorted(copy.glob("*.rpm"))
     if signer and target.parent.name != SRPM_CHROOT:
-        signer.sign_rpms(packages, again=True)
+        signer.sign_copies(packages)
     else:
         _take_signatures_off([path for path in packages if is_signed(path)])
     info = copy / layout.BUILD_INFO

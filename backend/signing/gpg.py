@@ -15,6 +15,8 @@ from backend.signing.store import PUBLIC, Key, Store
 
 #: Packages that one call of rpmsign gets.
 _AT_ONCE = 50
+#: For a gpg that runs beside another one in the same home, and needs no keys.
+_NO_KEYS = ("--no-keyring",)
 #: Seconds that making a key may take; large ones wait for random numbers.
 _MAKING = 300.0
 
@@ -101,43 +103,77 @@ class GpgBackend:
             self._run(session, argv, str(path), self._config.signing_timeout)
             return target.read_bytes()
 
+    def export(self, project: Project, how: Sequence[str]) -> bytes:
+        """The secret key, encrypted by gpg as its arguments `how` say; it goes from one gpg to
+        the other and is never ours."""
+        key = self.key(project)
+        gpg = find("gpg")
+        with self._session(project, key) as session:
+            argv = [gpg, "--export-secret-keys", key.fingerprint]
+            into = [gpg, *_NO_KEYS, "--armor", *how]
+            limit = self._config.signing_timeout
+            return self._run(session, argv, f"the export of {project}", limit, into)
+
+    def take(self, project: Project, file: Path, passphrase_file: Path | None) -> Key:
+        """Make an exported key the current one; with a file whose first line decrypts it."""
+        gpg = find("gpg")
+        load = [gpg, "--import"]
+        with self.store.locked(project), self.store.new(project) as made:
+            (made / SECRETS).mkdir(mode=0o700)
+            with Session(self._config.rundir, made, self._passphrase) as session:
+                argv, into = [*load, str(file)], None
+                if passphrase_file:
+                    opened = ["--passphrase-file", str(passphrase_file.absolute())]
+                    argv, into = [gpg, *_NO_KEYS, *opened, "--decrypt", str(file)], load
+                limit = self._config.signing_timeout
+                self._run(session, argv, f"with {file}", limit, into)
+                return self._finish(project, session, made)
+
     def _session(self, project: Project, key: Key) -> Session:
         where = self.store.directory(project, key)
         return Session(self._config.rundir, where, self._passphrase)
 
     def _make(self, project: Project) -> None:
         """Make a key and have it be the current one; hold the lock."""
-        kind = self._config.signing_key_type
         uid = f"{project.real_name} <{project.address(self._domain)}>"
         days = self._config.signing_key_days
-        now = int(time.time())
         with self.store.new(project) as made:
             (made / SECRETS).mkdir(mode=0o700)
             with Session(self._config.rundir, made, self._passphrase) as session:
-                gpg = find("gpg")
                 # An empty passphrase is no secret; another one comes from its file.
                 plain = [] if self._passphrase else ["--passphrase", ""]
-                argv = [gpg, *plain, "--allow-freeform-uid", "--quick-generate-key", uid, kind]
-                argv += ["sign", f"{days}d" if days else "never"]
-                self._run(session, argv, f"a key for {project}", _MAKING)
-                listed = self._run(session, [gpg, "--with-colons", "--list-keys"], "its number", 60)
-                fingerprint = _fingerprint(listed)
-                public = self._run(session, [gpg, "--armor", "--export"], "its public part", 60)
-                shutil.copyfile(session.home / RING, made / RING)
-                revocation = session.home / "openpgp-revocs.d" / f"{fingerprint}.rev"
-                if revocation.exists():
-                    shutil.copyfile(revocation, made / "revocation.asc")
-            (made / PUBLIC).write_bytes(public)
-            for file in made.iterdir():
-                file.chmod(0o700 if file.is_dir() else 0o600)
-            expires = now + days * 86400 if days else 0
-            key = Key(fingerprint=fingerprint, type=kind, uid=uid, created=now, expires=expires)
-            self.store.adopt(project, made, key)
+                argv = [find("gpg"), *plain, "--allow-freeform-uid", "--quick-generate-key", uid]
+                argv += [self._config.signing_key_type, "sign", f"{days}d" if days else "never"]
+                self._run(session, argv, f"for {project}, its key", _MAKING)
+                self._finish(project, session, made)
 
-    def _run(self, session: Session, argv: Sequence[str], what: str, limit: float) -> bytes:
+    def _finish(self, project: Project, session: Session, made: Path) -> Key:
+        """The key that a session has made or read becomes the current one."""
+        gpg = find("gpg")
+        secret = self._run(session, [gpg, "--with-colons", "--list-secret-keys"], "a key", 60)
+        key = _described(secret)
+        export = [gpg, "--armor", "--export", key.fingerprint]
+        (made / PUBLIC).write_bytes(self._run(session, export, "its public part", 60))
+        shutil.copyfile(session.home / RING, made / RING)
+        revocation = session.home / "openpgp-revocs.d" / f"{key.fingerprint}.rev"
+        if revocation.exists():
+            shutil.copyfile(revocation, made / "revocation.asc")
+        for file in made.iterdir():
+            file.chmod(0o700 if file.is_dir() else 0o600)
+        self.store.adopt(project, made, key)
+        return key
+
+    def _run(
+        self,
+        session: Session,
+        argv: Sequence[str],
+        what: str,
+        limit: float,
+        into: Sequence[str] | None = None,
+    ) -> bytes:
         """Run gpg or rpmsign; every fault is the farm's."""
         try:
-            result = session.run(argv, timeout=limit)
+            result = session.run(argv, timeout=limit, into=into)
         except ToolError as error:
             raise InfrastructureError(f"cannot sign {what}: {error}") from error
         if result.code:
@@ -146,19 +182,27 @@ class GpgBackend:
         return result.stdout
 
 
-def _fingerprint(listing: bytes) -> str:
-    for line in listing.decode("ascii", "replace").splitlines():
-        fields = line.split(":")
-        if fields[0] == "fpr":
-            return fields[9]
-    raise InfrastructureError("gpg made no key: try again")
+def _described(listing: bytes) -> Key:
+    """The only secret key in `--with-colons --list-secret-keys`."""
+    rows = [line.split(":") for line in listing.decode("utf-8", "replace").splitlines()]
+    found = {row[0]: row for row in reversed(rows) if row[0] in ("sec", "fpr", "uid")}
+    if set(found) != {"sec", "fpr", "uid"} or sum(row[0] == "sec" for row in rows) != 1:
+        raise InfrastructureError("there is no secret key, or more than one")
+    main = found["sec"]
+    return Key(
+        fingerprint=found["fpr"][9],
+        type=f"rsa{main[2]}" if main[3] == "1" else main[16] or f"algorithm {main[3]}",
+        uid=found["uid"][9],
+        created=int(main[5]),
+        expires=int(main[6] or 0),
+    )
 
 
 def _reason(stderr: bytes) -> str:
     """What gpg says; rpmsign's own last line only tells that it failed."""
     lines = stderr.decode("utf-8", "replace").splitlines()
-    own = [line for line in lines if line.startswith("gpg: ")]
-    return (own or lines or [""])[-1].strip()
+    own = [line.strip() for line in lines if line.startswith("gpg: ")]
+    return "; ".join(dict.fromkeys((own or lines)[-3:]))
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:

@@ -119,10 +119,13 @@ class Session:
         home = str(self.home)  # also that of ~/.rpmmacros
         return {**CLEAN_ENV, "GNUPGHOME": home, "HOME": home, "GPG_TTY": ""}
 
-    def run(self, argv: Sequence[str], *, timeout: float) -> Result:
+    def run(
+        self, argv: Sequence[str], *, timeout: float, into: Sequence[str] | None = None
+    ) -> Result:
         """Run a program to its end, and an agent for each connection that it opens.
 
-        Raises ToolError if it cannot start, or runs longer than `timeout` seconds.
+        With `into`, a second program reads what the first one prints. Raises ToolError if one
+        cannot start, or they run longer than `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         with contextlib.ExitStack() as stack:
@@ -130,18 +133,39 @@ class Session:
             for fd in (out_r, err_r):
                 stack.callback(os.close, fd)
             try:
-                child = Child(argv, stdout=out_w, stderr=err_w, env=self._env)
+                children = self._start(argv, into, out_w, err_w, stack)
             finally:
                 os.close(out_w)
                 os.close(err_w)
-            stack.enter_context(child)
             streams = {out_r: bytearray(), err_r: bytearray()}
             self._serve(streams, deadline, stack)
-            code = child.wait(deadline - time.monotonic())
-            if code is None:
+            codes = [child.wait(deadline - time.monotonic()) for child in children]
+            if None in codes:
                 name = Path(argv[0]).name
                 raise ToolError(f"{name} did not end within {timeout:g} s and was killed")
+            code = next((code for code in codes if code), 0)
             return Result(code, bytes(streams[out_r]), bytes(streams[err_r]))
+
+    def _start(
+        self,
+        argv: Sequence[str],
+        into: Sequence[str] | None,
+        out: int,
+        err: int,
+        stack: contextlib.ExitStack,
+    ) -> list[Child]:
+        env = self._env
+        if into is None:
+            return [stack.enter_context(Child(argv, stdout=out, stderr=err, env=env))]
+        link_r, link_w = os.pipe()
+        try:
+            first = Child(argv, stdout=link_w, stderr=err, env=env)
+            stack.enter_context(first)
+            second = Child(into, stdin=link_r, stdout=out, stderr=err, env=env)
+            return [first, stack.enter_context(second)]
+        finally:
+            os.close(link_r)
+            os.close(link_w)
 
     def _serve(
         self, streams: Mapping[int, bytearray], deadline: float, stack: contextlib.ExitStack

@@ -136,7 +136,10 @@ class Store:
             for entry in made.rglob("*"):
                 sync(entry)
             sync(made)
-            made.rename(path / key.fingerprint)
+            if (path / key.fingerprint).exists():
+                self.change(project, key)
+            else:
+                made.rename(path / key.fingerprint)
             self._switch(project, key)
         if before and before.fingerprint != key.fingerprint:
             self.change(project, replace(before, retired=int(time.time())))

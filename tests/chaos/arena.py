@@ -43,6 +43,7 @@ class Arena:
         self.web_port, self.redis_port = free_port(), free_port()
         self.uid = 200_000 + self.web_port * procs.UIDS
         self.workers = 3
+        self.sign = False
         self.env = {**os.environ, procs.MARK: str(top), "PYTHONPATH": str(Path.cwd())}
         self.proxy = Proxy(free_port(), self.web_port, seed)
         self.mounted = False
@@ -86,9 +87,10 @@ class Arena:
         if broken:
             daemon |= {"group0_max_workers": "many"}
         builder = {"uid": str(self.uid), "timeout": "120", "stall_timeout": "60"}
-        self._write("copr-be.conf", {"backend": daemon, "builder": builder})
+        signing = {"backend": "gpg" if self.sign else "off", "key_type": "ed25519"}
+        self._write("copr-be.conf", {"backend": daemon, "builder": builder, "signing": signing})
         web = common | {"statedir": f"{self.disk}/web", "redis_url": self.redis_url}
-        self._write("web.conf", {"backend": web, "builder": {}})
+        self._write("web.conf", {"backend": web, "builder": {}, "signing": signing})
 
     def _write(self, name: str, values: dict[str, dict[str, str]]) -> None:
         parser = ConfigParser(interpolation=None)

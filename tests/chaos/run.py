@@ -48,10 +48,11 @@ def _until(fact: Callable[[], bool], seconds: float) -> bool:
 def run(
     *, builds: int, seed: int, mode: str | None = None, fury: float = 1.0, keep: bool = False,
     live: bool = False, seconds: float = 36000.0, brief: bool = False,
+    sign: bool = False,
 ) -> Outcome:  # fmt: skip
     """Build `builds` packages under the killer, and say what is wrong afterwards.
 
-    `seconds` ends the killer early; `brief` spares what takes minutes.
+    `seconds` ends the killer early; `brief` spares what takes minutes; with `sign` the farm signs.
     """
     mode = mode or MODES[seed % len(MODES)]
     outcome = Outcome(seed, mode)
@@ -60,6 +61,7 @@ def run(
     notes: list[str] = []
     with arena(seed, mode, notes.append, keep) as place:
         srpms = make_srpms(place.top / "srpms")
+        place.sign = sign
         place.start()
         users = Users(place, builds, srpms)
         if not _until(users.prepare, 60):

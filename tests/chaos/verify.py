@@ -13,6 +13,8 @@ from xml.etree import ElementTree
 
 import urllib3
 
+from backend import openpgp
+from backend.rpmfile import signing_keys
 from tests.chaos.arena import PASSWORD, Arena
 from tests.chaos.load import FINAL, KINDS, Users
 
@@ -106,7 +108,27 @@ class Verifier:
             ):
                 for location, *_ in sorted(difference):
                     self.bad(f"{repo}: {label}: {location}")
+            if self.arena.sign:
+                self._check_signatures(repo, builds)
         self._check_directories()
+
+    def _check_signatures(self, repo: Path, builds: list[Path]) -> None:
+        """With the project's key, and with no other."""
+        public = openpgp.dearmor((repo.parent / "pubkey.gpg").read_bytes())
+        keys = set(openpgp.key_ids(public))
+        for rpm in [rpm for build in builds for rpm in build.glob("*.rpm")]:
+            if signing_keys(rpm) != keys:
+                self.bad(f"{rpm}: signed by {signing_keys(rpm)}, expected {keys}")
+        repomd = repo / "repodata/repomd.xml"
+        with tempfile.TemporaryDirectory() as home:
+            gpg = ["gpg", "--batch", "--no-autostart", "--quiet", f"--homedir={home}"]
+            for more in (
+                ["--import", f"{repo.parent}/pubkey.gpg"],
+                ["--verify", f"{repomd}.asc", f"{repomd}"],
+            ):
+                done = subprocess.run([*gpg, *more], check=False, capture_output=True, text=True)
+                if done.returncode:
+                    self.bad(f"{repomd}: {more[0]}: {done.stderr}")
 
     def _fresh(self, repo: Path, builds: list[Path]) -> list[tuple[str, str, str]]:
         rpms = []
