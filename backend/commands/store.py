@@ -13,6 +13,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from backend import sign
 from backend.commands.master import Master
 from backend.config import Config
 from backend.constants import Exit
@@ -95,6 +96,8 @@ def make_backup(config: Config, path: Path) -> int:
                 raise CoprBackendError(f"cannot write {path}: {error.strerror}") from error
             raise
     print(f"{count} rows in {path}; results are not in it: copy {config.destdir} by other means")
+    if config.signing_backend == sign.GPG:
+        print("keys of projects are not in it either: copr_be.py key export")
     return Exit.OK
 
 

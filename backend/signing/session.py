@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -42,9 +43,22 @@ cert-digest-algo SHA256
 _AGENT_CONF = "allow-loopback-pinentry\ndisable-scdaemon\ns2k-count 1048576\n"
 
 
-def sweep(top: Path) -> None:
-    """Remove the homes that killed processes left in `top`."""
-    for left in top.glob(f"{_PREFIX}*"):
+def place(rundir: Path) -> Path:
+    """Where homes are: `rundir`, unless its path is too long for a socket."""
+    if len(str(rundir / f"{_PREFIX}1234567-12345678" / _SOCKET)) <= _LONGEST:
+        return rundir
+    other = Path(tempfile.gettempdir()) / f"copr-sign-{os.geteuid()}"
+    with contextlib.suppress(FileExistsError):
+        other.mkdir(mode=0o700)
+    found = other.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise ToolError(f"{other} is not this user's alone: remove it, or shorten rundir")
+    return other
+
+
+def sweep(rundir: Path) -> None:
+    """Remove the homes that killed processes left."""
+    for left in place(rundir).glob(f"{_PREFIX}*"):
         pid = left.name.removeprefix(_PREFIX).partition("-")[0]
         if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
             _remove(left)
@@ -53,29 +67,29 @@ def sweep(top: Path) -> None:
 def _remove(home: Path) -> None:
     """Remove a home, and the socket that gpg wants elsewhere."""
     with contextlib.suppress(OSError):
-        place = (home / _PLACE).readlink()
-        if place.parent != home and place.name == _SOCKET:
-            place.unlink(missing_ok=True)
-            place.parent.rmdir()
+        bound = (home / _PLACE).readlink()
+        if bound.parent != home and bound.name == _SOCKET:
+            bound.unlink(missing_ok=True)
+            bound.parent.rmdir()
     shutil.rmtree(home, ignore_errors=True)
 
 
 class Session:
     """Use it as a context manager; `run` runs gpg and what calls it.
 
-    `keys` is the directory of one key (see `store`); `top` holds the home, unless its path is
-    too long for a socket.
+    `keys` is the directory of one key (see `store`); `rundir` holds the home (see `place`).
     """
 
-    def __init__(self, top: Path, keys: Path, passphrase_file: Path | str = "") -> None:
-        self._top, self._keys, self._passphrase = top, keys, passphrase_file
+    def __init__(self, rundir: Path, keys: Path, passphrase_file: Path | str = "") -> None:
+        self._rundir, self._keys, self._passphrase = rundir, keys, passphrase_file
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self.home = Path()
 
     def __enter__(self) -> Self:
         try:
-            sweep(self._top)
-            self.home = self._make_home()
+            sweep(self._rundir)
+            prefix = f"{_PREFIX}{os.getpid()}-"
+            self.home = Path(tempfile.mkdtemp(prefix=prefix, dir=place(self._rundir)))
             conf = _GPG_CONF
             if self._passphrase:
                 conf += f"passphrase-file {self._passphrase}\n"
@@ -95,23 +109,16 @@ class Session:
         if self.home != Path():
             _remove(self.home)
 
-    def _make_home(self) -> Path:
-        prefix = f"{_PREFIX}{os.getpid()}-"
-        top = self._top
-        if len(str(top / f"{prefix}12345678" / _SOCKET)) > _LONGEST:
-            top = Path(tempfile.gettempdir())
-        return Path(tempfile.mkdtemp(prefix=prefix, dir=top))
-
     def _listen(self) -> None:
         """Bind the socket where gpg looks for it: in /run/user/UID/gnupg if there is a
         /run/user/UID, else in its home."""
         argv = [find("gpgconf"), "--list-dirs", "agent-socket"]
-        place = Path(unquote(run(argv, timeout=60, env=self._env).stdout.decode().strip()))
-        if place.name != _SOCKET:
-            raise ToolError(f"gpgconf names no socket of the agent, but {str(place)[:200]!r}")
-        (self.home / _PLACE).symlink_to(place)
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        self._listener.bind(str(place))
+        wanted = Path(unquote(run(argv, timeout=60, env=self._env).stdout.decode().strip()))
+        if wanted.name != _SOCKET:
+            raise ToolError(f"gpgconf names no socket of the agent, but {str(wanted)[:200]!r}")
+        (self.home / _PLACE).symlink_to(wanted)
+        wanted.parent.mkdir(mode=0o700, exist_ok=True)
+        self._listener.bind(str(wanted))
         self._listener.listen(16)
 
     @property

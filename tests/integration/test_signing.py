@@ -231,12 +231,24 @@ def test_homes_of_the_dead_are_swept(tmp_path: Path) -> None:
         session.Session(conf.rundir, where).__enter__()
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
-    (left,) = conf.rundir.iterdir()
+    homes = session.place(conf.rundir)
+    (left,) = homes.glob(f"sign-{pid}-*")
     assert (left / session.SECRETS).is_symlink()  # a link, not the secret
     with session.Session(conf.rundir, where) as mine:
         session.sweep(conf.rundir)
-        assert list(conf.rundir.iterdir()) == [mine.home]
-    assert not list(conf.rundir.iterdir())
+        assert mine.home.is_dir()
+        assert not left.exists()
+    assert not mine.home.exists()
+
+
+def test_a_rundir_with_a_long_path_will_do(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    conf = config(long)
+    homes = session.place(conf.rundir)
+    assert homes.stat().st_mode & 0o777 == 0o700
+    signer(conf).prepare()
+    assert not list(homes.glob(f"sign-{os.getpid()}-*"))
 
 
 def test_a_passphrase_encrypts_keys_and_its_absence_is_the_farms_fault(
