@@ -9,7 +9,7 @@ killer := $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)") \
 	$(if $(MODE),--mode "$(MODE)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench chaos help run test test-mock install uninstall hostile
+.PHONY: bench chaos deb help hostile install run srpm test test-mock uninstall
 .NOTPARALLEL:
 
 help:
@@ -27,6 +27,9 @@ help:
 	@echo "make install          as root: install it as the service copr-backend (DESTDIR, PREFIX)"
 	@echo "make uninstall        as root: remove that; data and configuration stay"
 	@echo "make test-mock        as root: build with the real mock, from a small distribution made here"
+	@echo "make deb              a Debian package for this release: build/deb"
+	@echo "  WHEELS=dir          take Python packages from there, not from a package index"
+	@echo "make srpm             a source package for Fedora, or for this farm: build/srpm"
 	@echo "make test             prepare, then check style, types, imports and run all tests"
 
 run:
@@ -61,6 +64,13 @@ test:
 test-mock:
 	@./conf/setup.sh test
 	@COPR_TEST_MOCK=1 exec $(bin)/pytest -v -m mock tests/integration/test_mock_real.py
+
+deb:
+	@WHEELS="$(WHEELS)" ./packaging/deb.sh
+
+srpm:
+	@./conf/setup.sh run
+	@PYTHON="$(bin)/python" ./packaging/srpm.sh
 
 install uninstall:
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" PYTHON="$(PYTHON)" ./conf/install.sh $@

@@ -87,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     _signing(command)
     _tidying(command)
     command("example-config", _example, "print every option with its default")
+    command("man-page", _man_page, "print this program's manual page, for man(1)")
     quick = command("quickstart", _quickstart, "a complete farm in one directory, with a build")
     quick.add_argument("--state", type=Path, default=Path("var"), help="directory for everything")
     quick.add_argument("--once", action="store_true", help="end after the first build")
@@ -393,6 +394,13 @@ def _example(_: argparse.Namespace) -> int:
     from backend.example import render  # noqa: PLC0415
 
     print(render(), end="")
+    return Exit.OK
+
+
+def _man_page(_: argparse.Namespace) -> int:
+    from backend.manpage import render  # noqa: PLC0415
+
+    print(render(parser()), end="")
     return Exit.OK
 
 

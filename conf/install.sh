@@ -11,6 +11,10 @@ CONFIG=${CONFIG:-/etc/copr/copr-be.conf}
 UNITDIR=${UNITDIR:-/usr/local/lib/systemd/system}
 BINDIR=${BINDIR:-/usr/local/bin}
 DOCDIR=${DOCDIR:-/usr/local/share/doc/copr-backend}
+MANDIR=${MANDIR:-/usr/local/share/man}
+TMPFILESDIR=${TMPFILESDIR:-/etc/tmpfiles.d}
+SYSUSERSDIR=${SYSUSERSDIR:-/etc/sysusers.d}
+EXTRA=${EXTRA:-quickstart} # Python packages beside the needed ones, see setup.py
 unit=copr-backend.service
 cd "$(dirname "$0")/.."
 
@@ -29,8 +33,10 @@ put() { # put MODE FILE TARGET
 files() {
     echo "$UNITDIR/$unit"
     echo /etc/logrotate.d/copr-backend
-    echo /etc/tmpfiles.d/copr-backend.conf
-    echo /etc/sysusers.d/copr-backend.conf
+    echo "$TMPFILESDIR/copr-backend.conf"
+    echo "$SYSUSERSDIR/copr-backend.conf"
+    echo "$MANDIR/man8/copr_be.8"
+    echo "$MANDIR/man8/copr_be.py.8"
     echo "$BINDIR/copr_be.py"
 }
 
@@ -44,7 +50,7 @@ program() {
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT
     cp -R backend setup.py pyproject.toml README.md "$copy/"
-    "$DESTDIR$PREFIX/bin/python" -m pip install -q --disable-pip-version-check "$copy[quickstart]" ||
+    "$DESTDIR$PREFIX/bin/python" -m pip install -q --disable-pip-version-check "$copy[$EXTRA]" ||
         fail "pip install failed: is a package index reachable?"
     if [ -n "$DESTDIR" ]; then # scripts name their interpreter by its final place
         grep -rlI --null "$DESTDIR$PREFIX" "$DESTDIR$PREFIX/bin" "$DESTDIR$PREFIX/pyvenv.cfg" |
@@ -64,8 +70,13 @@ install_all() {
     put 644 "$made" "$UNITDIR/$unit"
     rm -f "$made"
     put 644 conf/copr-backend.logrotate /etc/logrotate.d/copr-backend
-    put 644 conf/copr-backend.tmpfiles /etc/tmpfiles.d/copr-backend.conf
-    put 644 conf/copr-backend.sysusers /etc/sysusers.d/copr-backend.conf
+    put 644 conf/copr-backend.tmpfiles "$TMPFILESDIR/copr-backend.conf"
+    put 644 conf/copr-backend.sysusers "$SYSUSERSDIR/copr-backend.conf"
+    page=$(mktemp)
+    (cd / && "$DESTDIR$PREFIX/bin/python" -m backend.cli man-page) >"$page"
+    put 644 "$page" "$MANDIR/man8/copr_be.8"
+    rm -f "$page"
+    ln -sfn copr_be.8 "$DESTDIR$MANDIR/man8/copr_be.py.8"
     for page in README.md copr-be.conf.example docs/*.md conf/copr-backend.nginx; do
         install -D -m 644 "$page" "$DESTDIR$DOCDIR/$(basename "$page")"
     done
@@ -75,8 +86,8 @@ install_all() {
         put 640 copr-be.conf.example "$CONFIG" # it may come to hold passwords
     fi
     if booted; then
-        systemd-sysusers /etc/sysusers.d/copr-backend.conf
-        systemd-tmpfiles --create /etc/tmpfiles.d/copr-backend.conf
+        systemd-sysusers "$SYSUSERSDIR/copr-backend.conf"
+        systemd-tmpfiles --create "$TMPFILESDIR/copr-backend.conf"
         systemctl daemon-reload
         if systemctl -q is-active $unit; then
             say "now: systemctl restart copr-backend"
