@@ -25,7 +25,7 @@ def render(parser: argparse.ArgumentParser) -> str:
 
 
 def _lines(parser: argparse.ArgumentParser) -> Iterator[str]:
-    yield '.\\" Made from the command line\'s parser by `copr_be.py man-page`.'
+    yield ".\\\" Made from the command line's parser by `copr_be.py man-page`."
     yield f'.TH COPR_BE 8 "" "copr-backend {__version__}" "System Administration"'
     yield from (".SH NAME", "copr_be.py \\- turns source packages into dnf repositories")
     yield ".SH SYNOPSIS"
@@ -51,24 +51,24 @@ def commands(
 ) -> dict[str, tuple[argparse.ArgumentParser, str]]:
     """Name → the command's own parser, and its line in the list."""
     found = {}
-    for action in parser._actions:  # noqa: SLF001  (argparse tells in no other way)
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            words = {str(c.dest): str(c.help or "") for c in action._choices_actions}  # noqa: SLF001
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            words = {str(c.dest): str(c.help or "") for c in action._choices_actions}
             for name, sub in action.choices.items():
                 found[name] = (sub, words.get(name, ""))
     return found
 
 
 def _common(parser: argparse.ArgumentParser) -> frozenset[str]:
-    return frozenset(word for action in parser._actions for word in action.option_strings)  # noqa: SLF001
+    return frozenset(word for action in parser._actions for word in action.option_strings)
 
 
 def _options(
     parser: argparse.ArgumentParser, *, skip: frozenset[str] = frozenset()
 ) -> Iterator[str]:
-    for action in parser._actions:  # noqa: SLF001
+    for action in parser._actions:
         hidden = action.help is argparse.SUPPRESS
-        if hidden or isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+        if hidden or isinstance(action, argparse._SubParsersAction):
             continue
         if action.option_strings and skip.issuperset(action.option_strings):
             continue
@@ -92,7 +92,7 @@ def _value(action: argparse.Action) -> str:
 
 def _usage(name: str, parser: argparse.ArgumentParser) -> str:
     words = [name]
-    for action in parser._actions:  # noqa: SLF001
+    for action in parser._actions:
         if action.option_strings or action.help is argparse.SUPPRESS:
             continue
         value = _value(action)

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backend.constants import ActionResult, ActionType
+from backend.constants import SRPM_CHROOT, ActionResult, ActionType
 from backend.web import settings
-from backend.web.models import Action, Project
+from backend.web.models import Action, Build, Project
 from backend.web.states import now
 from backend.web.writer import announce
 
@@ -151,6 +151,62 @@ def comps(session: Session, project: Project, chroot: str, *, present: bool) -> 
         "url_path": path,
     }
     _add(session, project, ActionType.UPDATE_COMPS, object_type="copr_chroot", data=data)
+
+
+def delete_builds(session: Session, builds: Sequence[Build]) -> list[int]:
+    """Note in the transaction that deletes them what is to be removed from disk; `done` forgets
+    it. A frontend that is killed before leaves that to the backend, as does one that fails."""
+    by_project: dict[int, list[Build]] = {}
+    for build in builds:
+        by_project.setdefault(build.project.id, []).append(build)
+    noted = []
+    for some in by_project.values():
+        places: dict[str, dict[str, list[str]]] = {}
+        for build in some:
+            chroots = places.setdefault(build.dirname, {})
+            if build.result_dir:
+                chroots.setdefault(SRPM_CHROOT, []).append(build.result_dir)
+            for chroot in build.chroots:
+                if chroot.result_dir:
+                    chroots.setdefault(chroot.name, []).append(chroot.result_dir)
+        if any(places.values()):
+            noted.append(_delete(session, some, places))
+    session.flush()
+    return [action.id for action in noted]
+
+
+def _delete(
+    session: Session, builds: Sequence[Build], places: dict[str, dict[str, list[str]]]
+) -> Action:
+    project = builds[0].project
+    action = Action(
+        action_type=int(ActionType.DELETE),
+        object_type="builds",
+        project_id=project.id,
+        owner=project.owner,
+        created_on=now(),
+        result=int(ActionResult.WAITING),
+        data={
+            "ownername": project.owner,
+            "projectname": project.name,
+            "project_dirnames": places,
+            "build_ids": [build.id for build in builds],
+            "appstream": settings.of(project, "appstream"),
+            "devel": settings.of(project, "devel_mode"),
+            "storage": 0,
+        },
+    )
+    session.add(action)
+    return action
+
+
+def done(session: Session, ids: Sequence[int]) -> None:
+    """These need not be carried out any more."""
+    session.execute(
+        update(Action)
+        .where(Action.id.in_(ids), Action.result == int(ActionResult.WAITING))
+        .values(result=int(ActionResult.SUCCESS), ended_on=now())
+    )
 
 
 def forget(session: Session, project: Project) -> None:

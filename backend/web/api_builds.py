@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from backend.constants import SRPM_CHROOT, Status
 from backend.explain import Place
 from backend.web import (
+    actions,
     batches,
     hooks,
     housekeeping,
@@ -181,7 +182,8 @@ def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response
         raise ApiError(400, "builds: must be a list of build ids")
     with ctx.writing() as session:
         builds = [_delete(session, user, number) for number in dict.fromkeys(numbers)]
-    housekeeping.remove_builds(ctx, builds)
+        noted = actions.delete_builds(session, builds)
+    housekeeping.remove_builds(ctx, builds, noted)
     return JSONResponse({"builds": numbers})
 
 
@@ -192,5 +194,6 @@ def build_delete(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
     with ctx.writing() as session:
         build = _delete(session, user, build_id)
         reply = build_json(ctx, build)
-    housekeeping.remove_builds(ctx, [build])
+        noted = actions.delete_builds(session, [build])
+    housekeeping.remove_builds(ctx, [build], noted)
     return JSONResponse(reply)

@@ -15,7 +15,7 @@ from backend.constants import Source
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
 from backend.repository import Manners, policy, withdraw
-from backend.web import settings
+from backend.web import actions, settings
 from backend.web.models import Build, Project
 from backend.web.states import upload_is_done
 from backend.web.store import Context
@@ -31,8 +31,9 @@ def uploads(ctx: Context) -> Path:
     return ctx.config.statedir / "uploads"
 
 
-def _remove(path: Path) -> None:
-    """Remove a directory tree; a symbolic link is removed itself, never followed."""
+def _remove(path: Path) -> bool:
+    """Remove a directory tree; a symbolic link is removed itself, never followed. False when
+    something of it is left."""
     try:
         if path.is_symlink():
             path.unlink()
@@ -40,6 +41,8 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path)
     except OSError as error:
         _log.error("cannot remove %s: %s; remove it by hand", path, error)
+        return not path.exists()
+    return True
 
 
 def forget_upload(ctx: Context, build: Build) -> None:
@@ -82,34 +85,46 @@ def remove_project(ctx: Context, project: Project) -> None:
             _remove(entry)
 
 
-def remove_builds(ctx: Context, builds: Sequence[Build]) -> None:
+def remove_builds(ctx: Context, builds: Sequence[Build], noted: Sequence[int]) -> None:
     """Remove the results of builds: first from their repositories' metadata, then from disk.
 
-    Where publishing fails the files stay, without their mark of success: the next publishing
-    drops them from the repository.
+    What cannot be removed now is left to the actions `noted` (`actions.delete_builds`).
     """
+    if _remove_builds(ctx, builds):
+        with ctx.writing() as session:
+            actions.done(session, noted)
+
+
+def _remove_builds(ctx: Context, builds: Sequence[Build]) -> bool:
+    good = True
     listed: dict[tuple[Path, str], list[Path]] = {}
     for build in builds:
         forget_upload(ctx, build)
         project = ctx.config.destdir / build.project.owner / build.dirname
         if build.result_dir:
-            _remove(project / "srpm-builds" / Path(build.result_dir).name)
+            good &= _remove(project / "srpm-builds" / Path(build.result_dir).name)
         for chroot in build.chroots:
             if not chroot.result_dir:
                 continue
             directory = project / chroot.name / Path(chroot.result_dir).name
-            if (directory / SUCCESS).exists() and not directory.is_symlink():
+            if not directory.is_symlink() and _may_be_listed(directory):
                 where = f"{build.project.owner}/{build.dirname}/{chroot.name}"
                 devel = settings.of(build.project, "devel_mode")
                 url = f"{ctx.config.results_url}/{quote(where, safe='/@:+~^')}" if devel else ""
                 listed.setdefault((directory.parent, url), []).append(directory)
             else:
-                _remove(directory)
+                good &= _remove(directory)
     for (repo, url), directories in listed.items():
-        _withdraw(ctx.config, repo, url, directories)
+        good &= _withdraw(ctx.config, repo, url, directories)
+    return good
 
 
-def _withdraw(config: Config, repo: Path, devel_url: str, directories: list[Path]) -> None:
+def _may_be_listed(directory: Path) -> bool:
+    """A publisher that was killed may have listed packages without the mark of success."""
+    return (directory / SUCCESS).exists() or any(directory.glob("*.rpm"))
+
+
+def _withdraw(config: Config, repo: Path, devel_url: str, directories: list[Path]) -> bool:
     manners = Manners(who="the frontend, deleting builds", say=_log.warning)
     try:
         names = [path.name for path in directories]
@@ -117,6 +132,5 @@ def _withdraw(config: Config, repo: Path, devel_url: str, directories: list[Path
         withdraw(repo, names, devel_url=devel_url, manners=manners, policy=rules)
     except InfrastructureError as error:
         _log.error("the results of deleted builds stay for now: %s", error)
-        return
-    for path in directories:
-        _remove(path)
+        return False
+    return all([_remove(path) for path in directories])
