@@ -187,10 +187,12 @@ class Pruner:
 
     def _sweep(self) -> None:
         """What a prune that was killed had begun to delete."""
+        places = {directory.parent for directory in self._directories()}
         for directory in self._directories():
-            for place in (directory, *_subdirectories(directory)):
-                for left in place.glob(f"{GONE}*"):
-                    shutil.rmtree(left, ignore_errors=True)
+            places |= {directory, *_subdirectories(directory)}
+        for place in places:
+            for left in place.glob(f"{GONE}*"):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 _METADATA = ("repodata", layout.DEVEL)

@@ -56,5 +56,5 @@ for script in postinst prerm postrm; do
     install -m 755 "packaging/debian/$script" "$root/DEBIAN/$script"
 done
 (cd "$root" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | LC_ALL=C sort -z | xargs -0 md5sum >DEBIAN/md5sums)
-dpkg-deb --root-owner-group -Zxz --build "$root" "$out/copr-backend_${version}-1_$arch.deb" >/dev/null
+dpkg-deb --root-owner-group -Zxz -z3 --build "$root" "$out/copr-backend_${version}-1_$arch.deb" >/dev/null
 echo "$out/copr-backend_${version}-1_$arch.deb"

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from backend.constants import SRPM_CHROOT, ActionResult, ActionType
 from backend.web import settings
+from backend.web.errors import ApiError
 from backend.web.models import Action, Build, Project
 from backend.web.states import now
 from backend.web.writer import announce
@@ -198,6 +199,43 @@ def _delete(
     )
     session.add(action)
     return action
+
+
+def delete_project(session: Session, project: Project) -> int:
+    """The same for a project: its directory, and those beside it that have builds."""
+    query = select(Build.dirname).where(Build.project_id == project.id).distinct()
+    data = {
+        "ownername": project.owner,
+        "projectname": project.name,
+        "project_dirnames": sorted({project.name, *session.scalars(query)}),
+        "storage": 0,
+    }
+    action = Action(
+        action_type=int(ActionType.DELETE),
+        object_type="copr",
+        project_id=project.id,
+        owner=project.owner,
+        created_on=now(),
+        result=int(ActionResult.WAITING),
+        data=data,
+    )
+    session.add(action)
+    session.flush()
+    return action.id
+
+
+def check_gone(session: Session, owner: str, name: str) -> None:
+    """Refuse a new project whose directory the deletion of an older one may still remove."""
+    query = select(Action.data).where(
+        Action.result == int(ActionResult.WAITING),
+        Action.action_type == int(ActionType.DELETE),
+        Action.object_type == "copr",
+        Action.owner == owner,
+    )
+    if any(data.get("projectname") == name for data in session.scalars(query)):
+        raise ApiError(
+            409, f"The old project {owner}/{name} is still being deleted: try again in a moment"
+        )
 
 
 def done(session: Session, ids: Sequence[int]) -> None:

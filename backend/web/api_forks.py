@@ -72,6 +72,7 @@ def _target(
         return found
     if owner != user.name:
         raise ApiError(403, f"User {user.name} is not allowed to create projects of {owner}")
+    actions.check_gone(session, owner, name)
     target = Project(
         owner=owner,
         name=name,

@@ -58,6 +58,7 @@ def project_add(
         if project is not None and not exist_ok:
             raise ApiError(400, f"name: You already have a project named {name!r}.")
         if project is None:
+            actions.check_gone(session, ownername, name)
             project = Project(
                 owner=ownername,
                 name=name,
@@ -163,8 +164,9 @@ def project_delete(
         reply = project_json(ctx, project)
         project.deleted_on = now()
         actions.forget(session, project)
+        noted = actions.delete_project(session, project)
         hooks.remove(session, hooks.of(session, project))
     for build in builds:
         housekeeping.forget_upload(ctx, build)
-    housekeeping.remove_project(ctx, project)
+    housekeeping.remove_project(ctx, project, noted)
     return JSONResponse(reply)

@@ -14,6 +14,7 @@ from backend.config import Config
 from backend.constants import Source
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
+from backend.prune import discard
 from backend.repository import Manners, policy, withdraw
 from backend.web import actions, settings
 from backend.web.models import Build, Project
@@ -75,14 +76,32 @@ def sweep_uploads(config: Config, session: Session) -> None:
             _remove(entry)
 
 
-def remove_project(ctx: Context, project: Project) -> None:
-    """Remove the results of a project and of its side directories `name:*`."""
+def remove_project(ctx: Context, project: Project, noted: int) -> None:
+    """Remove the results of a project and of its side directories `name:*`.
+
+    What cannot be removed now is left to the action `noted` (`actions.delete_project`).
+    """
     owner = ctx.config.destdir / project.owner
-    if owner.is_symlink() or not owner.is_dir():
-        return
-    for entry in owner.iterdir():
-        if entry.name == project.name or entry.name.startswith(f"{project.name}:"):
-            _remove(entry)
+    good = True
+    if not owner.is_symlink() and owner.is_dir():
+        for entry in owner.iterdir():
+            if entry.name == project.name or entry.name.startswith(f"{project.name}:"):
+                good &= _discard(entry)
+    if good:
+        with ctx.writing() as session:
+            actions.done(session, [noted])
+
+
+def _discard(path: Path) -> bool:
+    """Remove a directory, which disappears at one instant."""
+    if path.is_symlink():
+        return _remove(path)
+    try:
+        discard(path)
+    except OSError as error:
+        _log.error("cannot remove %s: %s", path, error)
+        return not path.exists()
+    return True
 
 
 def remove_builds(ctx: Context, builds: Sequence[Build], noted: Sequence[int]) -> None:
@@ -133,4 +152,5 @@ def _withdraw(config: Config, repo: Path, devel_url: str, directories: list[Path
     except InfrastructureError as error:
         _log.error("the results of deleted builds stay for now: %s", error)
         return False
-    return all([_remove(path) for path in directories])
+    left = [path for path in directories if not _remove(path)]
+    return not left

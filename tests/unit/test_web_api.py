@@ -1,5 +1,6 @@
 """API v3: shapes, refusals in its envelope, uploads, deleting."""
 
+import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -343,3 +344,47 @@ def test_an_upload_with_an_odd_name_is_kept_under_a_harmless_one(lab: Lab) -> No
     url = lab.upload(SRPM, "my päckage-%{ver}-1.src.rpm").json()["source_package"]["url"]
     assert url.rsplit("/", 1)[-1] == "my_p_ckage-__ver_-1.src.rpm"
     assert lab.client.get(url.removeprefix("http://127.0.0.1:5000")).content == SRPM
+
+
+@pytest.mark.parametrize("what", ["build", "project"])
+def test_a_frontend_that_is_killed_while_it_deletes_leaves_that_to_the_backend(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    lab.project()
+    build = lab.submit(chroots=[FEDORA])
+    lab.source_done(build)
+    lab.report(build, FEDORA, status=1)
+    for pending in lab.back("pending-actions"):
+        lab.back("update", {"actions": [{"id": pending["id"], "result": 1}]})
+    with monkeypatch.context() as patch:
+        for name in ("remove_builds", "remove_project"):
+            patch.setattr(housekeeping, name, lambda *_: None)
+        if what == "build":
+            lab.api("DELETE", "/build/delete/list", {"builds": [build]})
+        else:
+            lab.api("DELETE", "/project/delete/admin/hello", {"verify": True})
+    (pending,) = lab.back("pending-actions")
+    record = lab.back(f"action/{pending['id']}")
+    data = json.loads(record["data"])
+    assert (record["action_type"], data["ownername"]) == (0, "admin")
+    if what == "build":
+        dirs = {FEDORA: ["00000001-hello"], "srpm-builds": ["00000001"]}
+        assert data["project_dirnames"] == {"hello": dirs}
+        return
+    assert data["project_dirnames"] == ["hello"]
+    again = lab.api("POST", "/project/add/admin", {"name": "hello"})
+    assert again.status_code == 409
+    lab.back("update", {"actions": [{"id": pending["id"], "result": 1}]})
+    assert lab.api("POST", "/project/add/admin", {"name": "hello"}).status_code == 200
+
+
+def test_what_was_removed_at_once_is_no_action(lab: Lab) -> None:
+    lab.project()
+    build = lab.submit(chroots=[FEDORA])
+    lab.source_done(build)
+    lab.report(build, FEDORA, status=1)
+    before = lab.back("pending-actions")
+    lab.api("DELETE", "/build/delete/list", {"builds": [build]})
+    assert lab.back("pending-actions") == before
+    lab.api("DELETE", "/project/delete/admin/hello", {"verify": True})
+    assert lab.back("pending-actions") == []
