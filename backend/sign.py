@@ -143,10 +143,13 @@ def _persistent(work: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def copies(repo: Path, paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Copies of files in a private directory, which is removed at the end, or by the next
-    publisher. Never links: rpmsign writes into a file whose signature header has room.
+    """Copies of files in a private directory, which is removed at the end, or by the next who
+    gets here with the repository's lock. Never links: rpmsign writes into a file whose signature
+    header has room.
     """
     try:
+        for left in repo.glob(f"{_PRIVATE}*"):
+            shutil.rmtree(left, ignore_errors=True)
         private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=repo))
         try:
             yield [shutil.copyfile(path, private / path.name) for path in paths]

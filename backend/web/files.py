@@ -18,8 +18,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from backend.layout import BACKEND_LOG, BUILDER_LOG
+from backend.web import pairs
 from backend.web.errors import ApiError
 
+_PAIRS = pairs.Pairs()
 _CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -114,8 +116,11 @@ def serve(root: Path, path: str, request: Request, base: str) -> Response:
 
 def _serve(parent: int, parts: list[str], path: str, request: Request, base: str) -> Response:
     name = parts[-1] if parts else "."
+    reader = _reader(parts, request)
     try:
-        fd = os.open(name, _NO_LINK, dir_fd=parent)
+        fd = _PAIRS.other(reader, parent) if name == pairs.SIGNATURE else None
+        if fd is None:
+            fd = os.open(name, _NO_LINK, dir_fd=parent)
     except FileNotFoundError:
         if name not in _LIVE or path.endswith("/"):
             raise
@@ -131,7 +136,15 @@ def _serve(parent: int, parts: list[str], path: str, request: Request, base: str
     if not stat.S_ISREG(status.st_mode) or path.endswith("/"):
         os.close(fd)
         raise _nothing()
-    return _file(name, Found(os.fdopen(fd, "rb"), status, status.st_size), request)
+    file = os.fdopen(fd, "rb")
+    if name == pairs.REPOMD and request.method == "GET":
+        _PAIRS.given(reader, file)
+    return _file(name, Found(file, status, status.st_size), request)
+
+
+def _reader(parts: list[str], request: Request) -> pairs.Reader:
+    host = request.client.host if request.client else ""
+    return host, request.headers.get("user-agent", ""), "/".join(parts[:-1])
 
 
 def _packed(parent: int, name: str) -> Found:
@@ -171,7 +184,7 @@ def _content_type(name: str) -> str:
 def _file(name: str, found: Found, request: Request) -> Response:
     modified = formatdate(found.status.st_mtime, usegmt=True)
     etag = f'"{found.status.st_mtime_ns:x}-{found.size:x}"'
-    live = name in _LIVE or name == "repomd.xml"
+    live = name in _LIVE or name in (pairs.REPOMD, pairs.SIGNATURE)
     headers = HEADERS | {
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-store" if live else "no-cache",
