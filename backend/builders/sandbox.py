@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backend import disk
 from backend.builders import cgroup, limits, seccomp, view
 from backend.builders.cgroup import Group, Nowhere, Place
 from backend.builders.view import HOME, HOST, INNER_ID, Root
@@ -289,7 +290,6 @@ def _isolation(net: bool) -> list[view.Word]:
 def _memory(fds: list[int], data: bytes) -> int:
     fd = os.memfd_create("sandbox")
     fds.append(fd)
-    with open(fd, "wb", closefd=False) as file:
-        file.write(data)
+    disk.append(fd, data)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd

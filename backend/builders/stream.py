@@ -75,7 +75,9 @@ class Log:
             self.head = (
                 (self.head + data[: 256 - len(self.head)]) if len(self.head) < 256 else self.head
             )
-            self.tail = (self.tail + data)[-_KEEP:]
+            self.tail += data
+            if len(self.tail) > 2 * _KEEP:  # not each time: that would copy all of it
+                del self.tail[:-_KEEP]
             self.monitor.output(data)
 
     @property
