@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.builders import roots
+from backend.builders.resolve import COUNT, SHIFT
 from backend.chroot import Chroot
 from backend.config import Config
 from backend.exceptions import CoprBackendError
@@ -86,6 +87,7 @@ def make(config: Config, name: str, order: Order) -> Path:
             else:
                 order = _debootstrap(tree, chroot, order)
             _tidy(tree)
+            _shift(tree)
             _declare(home, tree, order)
         except BaseException:
             _remove(tree)
@@ -202,11 +204,26 @@ def _tidy(tree: Path) -> None:
         raise CoprBackendError("the new root has no rpmbuild: add the package that brings it")
 
 
+def _shift(tree: Path) -> None:
+    """Give the tree to the users of the namespace that layers are made in: nobody, outside."""
+    for path in _everything(tree):
+        info = path.lstat()
+        if info.st_uid < COUNT and info.st_gid < COUNT:
+            os.chown(path, SHIFT + info.st_uid, SHIFT + info.st_gid, follow_symlinks=False)
+
+
+def _everything(tree: Path) -> Iterator[Path]:
+    yield tree
+    for where, directories, files in os.walk(tree):
+        yield from (Path(where, name) for name in (*directories, *files))
+
+
 def _declare(home: Path, tree: Path, order: Order) -> None:
     """From now on this is the tree of the root."""
     about = {
         "tree": tree.name,
         "made": int(time.time()),
+        "shift": SHIFT,
         "order": {
             "suite": order.suite,
             "mirror": order.mirror,

@@ -1,6 +1,7 @@
 """The embedded builder: rpmbuild in a bubblewrap sandbox on this very machine."""
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from backend.builders import (
     headers,
     limits,
     recipe,
+    resolve,
     roots,
     rpmheader,
     stream,
@@ -85,6 +87,16 @@ class RpmbuildBuilder:
             )
             results = collect.open_directory(area.path / "results")
             try:
+                if bench.resolves:
+                    job = resolve.Job(
+                        config=self._config,
+                        bench=bench,
+                        area=area,
+                        request=request,
+                        log=Log(monitor, request.max_log),
+                    )
+                    trees = stack.enter_context(resolve.layer(job))
+                    bench = dataclasses.replace(bench, sandbox=self._sandbox.on(trees))
                 self._run(bench, area, request, monitor)
                 monitor.check()
                 try:
@@ -98,6 +110,9 @@ class RpmbuildBuilder:
     def notes(self, request: BuildRequest) -> tuple[str, ...]:
         """What a build with what is installed cannot do."""
         root = request.buildroot
+        bench = self._benches.get(request.chroot)
+        if bench and bench.resolves:
+            root = dataclasses.replace(root, repos=(), packages=(), modules=())
         named = ", ".join(str(repo.get("id")) for repo in root.repos)
         host = "the rpmbuild builder uses what is installed on this host"
         notes = {
@@ -157,11 +172,12 @@ class RpmbuildBuilder:
     def _recipe(self, bench: Workbench, area: Area, request: BuildRequest) -> Recipe:
         options = _options(request)
         where = f"root {request.chroot}" if bench.tree else "this host"
+        word = "installed in" if bench.resolves else "not checked on"
         return Recipe(
             title=f"{bench.version} in a sandbox: {' '.join(options)}",
             notes=[
                 f"Limits: {self.describe()}",
-                *(f"BuildRequires, not checked on {where}: {one}" for one in _needed(area)),
+                *(f"BuildRequires, {word} {where}: {one}" for one in _needed(area)),
             ],
             options=options,
             macros=bench.macros,

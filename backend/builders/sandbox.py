@@ -9,7 +9,6 @@ import contextlib
 import os
 import resource
 import signal
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +45,14 @@ REMEDY = (
 _NOTHING: Mapping[str, str] = {}
 
 #: Where groups are made, by `[builder] cgroup`: found out once, and passed on to forked workers.
-_places: dict[str, Place | Nowhere] = {}
+places: dict[str, Place | Nowhere] = {}
 
 
 def groups(config: Config) -> Place | Nowhere:
     """Where the control groups of builds are made, or why there are none."""
-    if config.builder_cgroup not in _places:
-        _places[config.builder_cgroup] = cgroup.find(config.builder_cgroup)
-    return _places[config.builder_cgroup]
+    if config.builder_cgroup not in places:
+        places[config.builder_cgroup] = cgroup.find(config.builder_cgroup)
+    return places[config.builder_cgroup]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +127,7 @@ class Sandbox:
         """Try exactly the flags of a build; raises ToolError with the remedy."""
         error = self._try(workdir)
         if error and isinstance(groups(self._config), Place):
-            _places[self._config.builder_cgroup] = Nowhere(reason=f"it cannot be entered ({error})")
+            places[self._config.builder_cgroup] = Nowhere(reason=f"it cannot be entered ({error})")
             error = self._try(workdir)
         if error:
             raise ToolError(REMEDY.format(error))
@@ -161,35 +160,18 @@ class Sandbox:
         for the area, `data` are small files. Its control group is removed, with what is left in
         it, at the end."""
         root = os.geteuid() == 0
-        place = _mount_point() if root else str(area.path)
-        with contextlib.ExitStack() as stack:
-            group = self._group(stack, area)
-            fds: list[int] = []
-            stack.callback(lambda: deque(map(os.close, fds), 0))
+        place = mount_point() if root else str(area.path)
+        with descriptors() as fds, grouped(self._config, area) as group:
             options: list[view.Word] = [*self._options(net), *binds]
             for path, text in data.items():
                 options += ["--perms", "444", "--file", text.encode(), path]
             options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
-            words = b"".join(_word(option, place, fds) + b"\0" for option in options)
-            inner = [find("bwrap"), "--args", str(_memory(fds, words)), "--", *argv]
+            words = b"".join(word(option, place, fds) + b"\0" for option in options)
+            inner = [find("bwrap"), "--args", str(memory(fds, words)), "--", *argv]
             outer = _outer(area, place if root else "", self._trees, group)
             yield Command(
                 argv=(*outer, *_prlimit(self._config, group), *inner), fds=tuple(fds), group=group
             )
-
-    def _group(self, stack: contextlib.ExitStack, area: Area) -> Group | None:
-        where = groups(self._config)
-        if isinstance(where, Nowhere):
-            return None
-        group = Group(
-            where,
-            cgroup.name(self._config.statedir, area.slot),
-            memory=limits.memory(self._config),
-            processes=self._config.builder_max_processes,
-        )
-        stack.callback(group.remove)
-        group.make()
-        return group
 
     def _options(self, net: bool) -> list[view.Word]:
         strict = ("--disable-userns",) if self._strict is None else self._strict
@@ -205,6 +187,42 @@ class Sandbox:
             return HOST
         shown = "{}/root" if os.geteuid() == 0 else str(self._trees[0])
         return Root(trees=self._trees, shown=shown)
+
+
+@contextlib.contextmanager
+def descriptors() -> Iterator[list[int]]:
+    """A list whose descriptors are closed at the end."""
+    fds: list[int] = []
+    try:
+        yield fds
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def grouped(config: Config, area: Area) -> Iterator[Group | None]:
+    """A control group for one run, None where there are none. What is left in it is killed."""
+    where = groups(config)
+    if isinstance(where, Nowhere):
+        yield None
+        return
+    group = Group(
+        where,
+        cgroup.name(config.statedir, area.slot),
+        memory=limits.memory(config),
+        processes=config.builder_max_processes,
+    )
+    try:
+        group.make()
+        yield group
+    finally:
+        group.remove()
+
+
+def join(group: Group | None) -> str:
+    """The piece of a shell script by which it enters the group."""
+    return _JOIN.format(" ".join(f"'{path}'" for path in group.paths)) if group else ""
 
 
 def environment() -> Mapping[str, str]:
@@ -232,7 +250,8 @@ def _prlimit(config: Config, group: Group | None) -> list[str]:
     return [*argv, "--"]
 
 
-def _mount_point() -> str:
+def mount_point() -> str:
+    """An empty directory of the machine that private mounts may cover."""
     for place in ("/mnt", "/media", "/srv", "/opt"):
         if Path(place).is_dir():
             return place
@@ -242,10 +261,9 @@ def _mount_point() -> str:
 def _outer(area: Area, place: str, trees: Sequence[Path], group: Group | None) -> list[str]:
     """What comes before bubblewrap: into the group, and for root, who has a `place` to mount
     on, private mounts and the change of user."""
-    join = _JOIN.format(" ".join(f"'{path}'" for path in group.paths)) if group else ""
     if not place:
-        return [find("sh"), "-c", join + 'exec "$@"', "sh"] if join else []
-    text = join + _AREA
+        return [find("sh"), "-c", join(group) + 'exec "$@"', "sh"] if group else []
+    text = join(group) + _AREA
     if trees:
         text += _TREE if len(trees) == 1 else _LAYERS
     if _masked():
@@ -267,10 +285,10 @@ def _masked() -> bool:
     return " /proc/" in mounts
 
 
-def _word(word: view.Word, place: str, fds: list[int]) -> bytes:
+def word(word: view.Word, place: str, fds: list[int]) -> bytes:
     """One option as bubblewrap reads it: `{}` is the area's place, bytes lie in a descriptor."""
     if isinstance(word, bytes):
-        return str(_memory(fds, word)).encode()
+        return str(memory(fds, word)).encode()
     return os.fsencode(place + word[2:] if word.startswith("{}") else word)
 
 
@@ -287,7 +305,8 @@ def _isolation(net: bool) -> list[view.Word]:
     return options
 
 
-def _memory(fds: list[int], data: bytes) -> int:
+def memory(fds: list[int], data: bytes) -> int:
+    """The number of a new descriptor that has the data; it is added to `fds`."""
     fd = os.memfd_create("sandbox")
     fds.append(fd)
     disk.append(fd, data)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backend import config
-from backend.builders import BuildRequest
+from backend.builders import BuildRequest, sandbox
+from backend.builders.cgroup import Place
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.exceptions import BuildError, Killed
 from backend.process import ProcessId
@@ -140,6 +141,15 @@ def at_rest() -> dict[str, object]:
     return found
 
 
+def own_groups() -> set[str]:
+    """Control groups of this process's builds; those of others come and go meanwhile."""
+    found: set[str] = set()
+    for place in sandbox.places.values():
+        for parent in place.parents.values() if isinstance(place, Place) else ():
+            found |= {name for name in os.listdir(parent) if name.endswith(f"-{os.getpid()}-0")}  # noqa: PTH208
+    return found
+
+
 def machine() -> dict[str, object]:
     """What must be the same before and after: mounts, programs, groups, shared memory, keys."""
     programs = set()
@@ -151,14 +161,12 @@ def machine() -> dict[str, object]:
             words = (entry / "cmdline").read_bytes()
             if (os.geteuid() == 0 and entry.stat().st_uid == UID) or LEFT.encode() in words:
                 programs.add(int(entry.name))
-    mine = f"-{os.getpid()}-0"
-    groups = {str(p) for p in Path("/sys/fs/cgroup").glob(f"**/copr-be-*{mine}")}
     keys = Path("/proc/keys")
     found = keys.read_text().splitlines() if keys.exists() else []
     return {
         "mounts": [line for line in mounts if line.split()[4].startswith(("/mnt", "/media"))],
         "programs": programs,
-        "groups": groups,
+        "groups": own_groups(),
         "shared memory": [
             line.split()[0]
             for line in Path("/proc/sysvipc/shm").read_text().splitlines()
