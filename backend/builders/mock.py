@@ -113,9 +113,10 @@ class MockBuilder:
     def cleanup(self, workdir: Path, slot: int) -> None:
         """Remove `workdir`, and what a killed mock left elsewhere."""
         with _our_fault():
-            desk = workdir / "mock"
-            if (desk / mockclean.NOTE).exists():
-                mockclean.clean(desk, mocksite.user(self._config), killed=True)
+            # Who sweeps up after everybody else gives the directory above, too.
+            for desk in (workdir / "mock", *workdir.glob("*/mock")):
+                if (desk / mockclean.NOTE).exists():
+                    mockclean.clean(desk, mocksite.user(self._config), killed=True)
         self._reader.cleanup(workdir, slot)
 
 

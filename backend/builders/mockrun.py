@@ -19,7 +19,7 @@ from backend.exceptions import InfrastructureError, ToolError
 from backend.process import CLEAN_ENV, Child, ProcessId, Result, find, run
 
 #: Seconds that mock has to clean up after SIGINT, and that it may take to die.
-GRACE = 15.0
+GRACE = 8.0
 #: Directories that a private mount may cover for mock, the first empty one of them.
 PLACES = ("/mnt", "/media", "/srv", "/opt")
 
@@ -78,7 +78,10 @@ class Mock(Child):
 
     def __init__(self, desk: Desk, argv: Sequence[str], output: int) -> None:
         self.hard = False
-        super().__init__(desk.command(argv), stdout=output, env=desk.environment(), cwd=Path("/"))
+        # Workers ignore SIGINT, and what they start would too: mock must hear it.
+        listening = [find("env"), "--default-signal=INT", "--"]
+        command = [*listening, *desk.command(argv)]
+        super().__init__(command, stdout=output, env=desk.environment(), cwd=Path("/"))
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; of another user's processes (mock as root) none is sent."""

@@ -1,5 +1,6 @@
 """The driver of mock, with a stand-in that behaves as mock 6.7 was seen to."""
 
+import dataclasses
 import json
 import os
 import pwd
@@ -213,8 +214,12 @@ def test_a_bad_configuration_is_not_the_packages_fault(farm: Farm) -> None:
 
 def test_what_is_canceled_cleans_up_by_itself(farm: Farm) -> None:
     watcher = Watcher(b"rpmbuild is at work")
-    with pytest.raises(Canceled):
-        farm.build("slow", watcher)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in workers
+    try:
+        with pytest.raises(Canceled):
+            farm.build("slow", watcher)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert b"Exiting on user interrupt" in watcher.log
     assert len(farm.starts()) == 1
 
@@ -229,6 +234,22 @@ def test_what_does_not_listen_is_killed_and_scrubbed(
     assert scrub[-4:] == ["--scrub", "chroot", "--scrub", "bootstrap"]
     same = scrub.index("--uniqueext") + 1
     assert scrub[same] == build[build.index("--uniqueext") + 1]
+
+
+def test_a_directory_of_a_whole_task_is_swept_too(farm: Farm) -> None:
+    request = farm.request(farm.srpm("slow"))
+    task = farm.top / "work-9"
+    task.mkdir(mode=0o700)
+    build = request.workdir.rename(task / "build")
+    request = dataclasses.replace(request, workdir=build)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            farm.builder.build(request, Watcher(b"rpmbuild is at work", "die"))
+        finally:
+            os._exit(1)
+    os.waitpid(pid, 0)
+    farm.builder.cleanup(task, request.slot)
 
 
 @pytest.mark.parametrize("package", ["slow", "cut"])
