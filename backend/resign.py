@@ -60,13 +60,18 @@ def repositories(config: Config, project: Project) -> Iterator[Path]:
 def _repository(config: Config, repo: Path, signer: ProjectSigner, say: Say) -> int:
     mine = signer.key_ids()[0]
     count = 0
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
         todo = [path for path in _packages(repo) if mine not in signing_keys(path)]
-        fresh = all(_signers(place) == {mine} for place in _places(repo))
-        if not todo and fresh and not (repo / _UNFINISHED).exists():
+        if not todo and not (repo / _UNFINISHED).exists() and (number or finished(repo, mine)):
             return count
         count += _exchange(config, repo, signer, todo, say)
     raise InfrastructureError(f"{repo}: new packages without a signature arrive all the time")
+
+
+def finished(repo: Path, key: str) -> bool:
+    """True when the metadata carry the signature of this key; those without any change may keep
+    that of the key before."""
+    return all(_signers(place) == {key} for place in _places(repo))
 
 
 def _packages(repo: Path) -> list[Path]:
@@ -131,9 +136,11 @@ def _publish(config: Config, repo: Path, exchange: Sequence[tuple[Path, Path]], 
                 sign.install(copy, path)
 
     rules, manners = policy(config, repo), Manners(who="copr_be.py key resign", say=say)
-    publish(repo, mark=put, choose=lambda now: now, manners=manners, policy=rules)
     if is_published(repo / DEVEL):
         where = "/".join(repo.parts[-3:])
         url = f"{config.results_url}/{quote(where, safe='/@:+~^')}"
-        publish(repo, choose=lambda now: now, devel_url=url, manners=manners, policy=rules)
+        publish(repo, mark=put, devel_url=url, manners=manners, policy=rules)
+        publish(repo, choose=lambda now: now, manners=manners, policy=rules)  # releases nothing
+    else:
+        publish(repo, mark=put, manners=manners, policy=rules)
     (repo / _UNFINISHED).unlink(missing_ok=True)

@@ -111,7 +111,9 @@ def resign(config: Config, name: str | None) -> int:
         for project in [_project(name)] if name else _published(config):
             count = again.resign(config, project, print)
             if isinstance(keys, GpgBackend):
-                keys.all_replaced(project)
+                key = keys.key(project).id
+                if all(again.finished(repo, key) for repo in again.repositories(config, project)):
+                    keys.all_replaced(project)
             _tell_readers(config, project)
             print(f"{project}: done, {count} packages signed")
     return Exit.OK
