@@ -28,7 +28,8 @@ from backend.process import Child, find, run
 TIMEOUT = 2 * 3600.0
 #: What a package build needs besides a minimal system.
 DEBIAN = (
-    "build-essential bzip2 cpio debugedit file gawk pkg-config rpm rpm2cpio unzip xz-utils zip zstd"
+    "build-essential bzip2 cpio debugedit elfutils file gawk pkg-config rpm rpm2cpio unzip"
+    " xz-utils zip zstd"
 )
 RPM = (
     "bash bzip2 coreutils cpio diffutils dnf dnf-plugins-core findutils gawk gcc gcc-c++ grep gzip"

@@ -17,6 +17,8 @@ command -v rpm2cpio >/dev/null || { echo NO rpm2cpio; exit; }
 command -v cpio >/dev/null || { echo NO cpio; exit; }
 rpm --version | sed 's/.* //'
 [ "$(rpm -qa 2>/dev/null | head -n 1)" ] && command -v dnf >/dev/null && echo dnf || echo none
+command -v eu-strip >/dev/null && command -v find-debuginfo /usr/lib/rpm/find-debuginfo.sh |
+  grep -q . && echo debuginfo
 rpm --eval "$1"
 """
 #: What debuginfo packages take where rpm does not make them by itself.
@@ -61,6 +63,11 @@ def prepare(config: Config, sandbox: Sandbox, served: Served, workdir: Path) -> 
     known = set(re.findall(r"\w+", " ".join(lines[2:])))
     macros = recipe.lacking(text, known)
     if config.builder_debuginfo and "_enable_debug_packages" not in known:
+        if "debuginfo" not in known:
+            raise ToolError(
+                f"debuginfo = yes, but {where} has not what it needs: install elfutils and"
+                " debugedit there"
+            )
         macros += DEBUGINFO
     return Workbench(
         sandbox=box,

@@ -195,6 +195,7 @@ ATTACKS = (
     ),
     Attack("kill-all", python("import os\nos.kill(1, 9)\nos.kill(-1, 9)"), KILLED),
     Attack("kill-shell", "kill -9 $$", KILLED, quick=True),
+    Attack("kill-guard", "kill -9 $PPID; tail -f /dev/null", KILLED),
     Attack("deep-tree", python(_DEEP), says=("DEEP",)),
     Attack("held-open", _HELD, "refused result|^$", says=("HELD",)),
     planted("symlink", "ln -s /etc/shadow ./x-1-1.noarch.rpm", quick=False),

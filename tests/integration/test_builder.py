@@ -137,6 +137,29 @@ def test_green_build_gives_rpms_and_the_source(
     assert b"not checked on this host: no-such-thing" in watcher.log
 
 
+FEDORAS = """\
+install -D -m 644 /dev/null %{buildroot}%{_unitdir}/tiny.service
+mkdir -p %{buildroot}%{_mandir}/man1
+echo .TH X 1 >%{buildroot}%{_mandir}/man1/tiny.1
+%post
+%systemd_post tiny.service
+%ldconfig_scriptlets
+%files
+/usr/share/tiny
+%{_unitdir}/tiny.service
+%{_mandir}/man1/tiny.1.gz
+"""
+
+
+def test_specs_find_the_macros_and_the_shell_of_fedora(
+    tmp_path: Path, build: Build, watcher: Watcher
+) -> None:
+    script = '%set_build_flags\necho "flags: $CFLAGS"; [ "$BASH_VERSION" ] && echo in bash'
+    assert len(build(source(tmp_path, build=script, files=FEDORAS))) == 2
+    assert b"\nflags: -" in watcher.log
+    assert b"\nin bash\n" in watcher.log
+
+
 def test_failed_build_names_the_section_and_the_log_ends_with_it(
     tmp_path: Path, build: Build, watcher: Watcher
 ) -> None:
