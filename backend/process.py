@@ -34,7 +34,6 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "gpg": ("gpg", "gnupg2"),
     "gpg-agent": ("gpg-agent", "gnupg2"),
     "gpgconf": ("gpgconf", "gnupg2"),
-    "mock": ("mock, which Debian does not have", "mock"),
     "mount": ("mount", "util-linux"),
     "prlimit": ("util-linux", "util-linux"),
     "redis-server": ("redis-server", "valkey-compat-redis"),

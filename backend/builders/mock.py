@@ -33,7 +33,7 @@ from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError, Killed, ToolError
 from backend.process import find_all
 
-TOOLS = "mock setpriv unshare mount"
+TOOLS = "env setpriv unshare mount"
 #: Of each of mock's logs so much is kept.
 MAX_LOG = 64 * 1024**2
 _TAIL = 256 * 1024
@@ -50,6 +50,11 @@ class MockBuilder:
 
     def preflight(self) -> None:
         """Raises ToolError, with the remedy, if it cannot work on this machine."""
+        if not mocksite.has("mock"):
+            raise ToolError(
+                "mock is not installed: dnf install mock (Fedora; its relatives have it in EPEL,"
+                " Debian has no package of it)"
+            )
         find_all(TOOLS.split())
         user = mocksite.user(self._config)
         chroots = self.chroots()

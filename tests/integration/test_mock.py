@@ -21,7 +21,7 @@ from backend.builders import Artifact, BuildRequest, Buildroot, mockrun, mocksit
 from backend.builders.mock import MockBuilder
 from backend.builders.mocksite import User
 from backend.chroot import Chroot
-from backend.exceptions import BuildError, Canceled, InfrastructureError, Killed
+from backend.exceptions import BuildError, Canceled, InfrastructureError, Killed, ToolError
 from backend.process import find
 from tests.conftest import wait_until
 
@@ -159,6 +159,7 @@ def farm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Farm]:
         lambda program: str(top / "mock") if program == "mock" else find(program),
     )
     monkeypatch.setattr(mocksite, "user", lambda config: user)
+    monkeypatch.setattr(mocksite, "has", lambda program: program == "mock")
     made = Farm(top)
     yield made
     wait_until(lambda: made.left() == [], what="nothing is left")
@@ -301,3 +302,17 @@ def test_notes_say_what_is_not_done(farm: Farm, monkeypatch: pytest.MonkeyPatch)
     assert "this host" not in elsewhere
     assert "isolation jail not used" in elsewhere
     farm.builder.cleanup(request.workdir, 0)
+
+
+def test_preflight_names_what_is_missing(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mocksite, "has", lambda program: False)
+    with pytest.raises(ToolError, match="mock is not installed: dnf install mock"):
+        farm.builder.preflight()
+    monkeypatch.setattr(mocksite, "has", lambda program: program == "mock")
+    farm.builder.preflight()
+    (farm.top / "mock").write_text("#!/bin/sh\necho 'ERROR: no way'\nexit 2\n")
+    with pytest.raises(ToolError, match=r"mock does not start for .* \(exit code 2\): ERROR: no"):
+        farm.builder.preflight()
+    (farm.top / "etc" / f"{CHROOT}.cfg").unlink()
+    with pytest.raises(ToolError, match="dnf install mock-core-configs"):
+        farm.builder.preflight()
