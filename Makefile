@@ -9,7 +9,7 @@ killer := $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)") \
 	$(if $(MODE),--mode "$(MODE)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench chaos deb help hostile install run srpm test test-mock uninstall
+.PHONY: bench chaos deb help hostile install run srpm test test-mock uninstall upkeep
 .NOTPARALLEL:
 
 help:
@@ -24,6 +24,8 @@ help:
 	@echo "  MODE=m              embedded, proxy or external (default: by seed), see docs/chaos.md"
 	@echo "make hostile          packages that attack the machine, as root and as a user"
 	@echo "  ATTACKS='a b'       only some, see docs/security.md"
+	@echo "make upkeep           prune, promote and delete under load and kills"
+	@echo "  BUILDS=n SEED=n     how many (default 100), which run (default: any)"
 	@echo "make install          as root: install it as the service copr-backend (DESTDIR, PREFIX)"
 	@echo "make uninstall        as root: remove that; data and configuration stay"
 	@echo "make test-mock        as root: build with the real mock, from a small distribution made here"
@@ -64,6 +66,10 @@ test:
 test-mock:
 	@./conf/setup.sh test
 	@COPR_TEST_MOCK=1 exec $(bin)/pytest -v -m mock tests/integration/test_mock_real.py
+
+upkeep:
+	@./conf/setup.sh test
+	@exec $(bin)/python -m tests.upkeep $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)")
 
 deb:
 	@WHEELS="$(WHEELS)" ./packaging/deb.sh

@@ -247,13 +247,18 @@ def done(session: Session, ids: Sequence[int]) -> None:
     )
 
 
-def forget(session: Session, project: Project) -> None:
-    """Nothing more is to be done for a project that is deleted."""
+def forget(session: Session, project: Project) -> bool:
+    """Nothing more is to be done for a project that is deleted. True when results were to be
+    copied into it: that may be in hand at this moment."""
+    own = (Action.project_id == project.id, Action.result == int(ActionResult.WAITING))
+    copying = select(Action.id).where(*own, Action.action_type == int(ActionType.FORK))
+    in_hand = session.scalar(copying.limit(1)) is not None
     session.execute(
         update(Action)
-        .where(Action.project_id == project.id, Action.result == int(ActionResult.WAITING))
+        .where(*own)
         .values(result=int(ActionResult.FAILURE), message="the project was deleted", ended_on=now())
     )
+    return in_hand
 
 
 def end(session: Session, reported: Mapping[int, Mapping[str, Any]]) -> set[int]:

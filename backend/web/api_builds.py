@@ -1,5 +1,7 @@
 """API v3: looking at builds, canceling and deleting them."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,6 +12,7 @@ from backend.explain import Place
 from backend.web import (
     actions,
     batches,
+    books,
     hooks,
     housekeeping,
     latest,
@@ -173,6 +176,11 @@ def _delete(session: Session, user: User, build_id: int) -> Build:
     return build
 
 
+def _note(session: Session, builds: Sequence[Build]) -> list[int]:
+    books.check_unwanted(session, builds)
+    return actions.delete_builds(session, builds)
+
+
 @router.post("/build/delete/list", operation_id="build_delete_list_post", openapi_extra=_LIST)
 @router.delete("/build/delete/list", openapi_extra=_LIST)
 def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
@@ -182,7 +190,7 @@ def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response
         raise ApiError(400, "builds: must be a list of build ids")
     with ctx.writing() as session:
         builds = [_delete(session, user, number) for number in dict.fromkeys(numbers)]
-        noted = actions.delete_builds(session, builds)
+        noted = _note(session, builds)
     housekeeping.remove_builds(ctx, builds, noted)
     return JSONResponse({"builds": numbers})
 
@@ -194,6 +202,6 @@ def build_delete(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
     with ctx.writing() as session:
         build = _delete(session, user, build_id)
         reply = build_json(ctx, build)
-        noted = actions.delete_builds(session, [build])
+        noted = _note(session, [build])
     housekeeping.remove_builds(ctx, [build], noted)
     return JSONResponse(reply)

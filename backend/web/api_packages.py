@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
 from backend.constants import Source, Status
-from backend.web import actions, housekeeping, latest, names, openapi, origins
+from backend.web import actions, books, housekeeping, latest, names, openapi, origins
 from backend.web.api_projects import own_project
 from backend.web.errors import ApiError
 from backend.web.models import Build, Package, Project, User
@@ -224,6 +224,7 @@ def package_delete(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
         for build in builds:
             session.delete(build)
         session.delete(package)
+        books.check_unwanted(session, builds)
         noted = actions.delete_builds(session, builds)
     housekeeping.remove_builds(ctx, builds, noted)
     return JSONResponse(reply)

@@ -163,10 +163,11 @@ def project_delete(
             )  # fmt: skip
         reply = project_json(ctx, project)
         project.deleted_on = now()
-        actions.forget(session, project)
+        in_hand = actions.forget(session, project)
         noted = actions.delete_project(session, project)
         hooks.remove(session, hooks.of(session, project))
     for build in builds:
         housekeeping.forget_upload(ctx, build)
-    housekeeping.remove_project(ctx, project, noted)
+    # What an action makes at this moment goes by another one, after it.
+    housekeeping.remove_project(ctx, project, None if in_hand else noted)
     return JSONResponse(reply)

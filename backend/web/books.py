@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from backend.constants import SRPM_CHROOT, ActionResult, ActionType, Status
 from backend.pruning import ALL, LOGS, Found, Known, Step
 from backend.web import settings
+from backend.web.errors import ApiError
 from backend.web.models import Action, Build, BuildChroot, CancelRequest, Project
 from backend.web.queries import find_project, in_progress
 from backend.web.states import ACTIVE, now
@@ -53,7 +54,7 @@ class EmbeddedBooks:
     def wanted(self) -> frozenset[str]:
         """Results that waiting actions are going to copy."""
         with Session(self._engine) as session:
-            return frozenset(_wanted(session))
+            return frozenset(wanted_places(session))
 
     def known(self, owner: str, dirname: str) -> Known | str:
         """The settings of the project that the directory belongs to."""
@@ -72,7 +73,7 @@ class EmbeddedBooks:
         """Give them up, but not what is in progress or wanted by now."""
 
         def body(session: Session) -> list[Step]:
-            wanted = frozenset(_wanted(session))
+            wanted = frozenset(wanted_places(session))
             return [step for step in steps if _give_up(session, step, wanted)]
 
         return self._write(body) if steps else steps
@@ -117,7 +118,8 @@ class EmbeddedBooks:
         """Nobody is to be told."""
 
 
-def _wanted(session: Session) -> Iterator[str]:
+def wanted_places(session: Session) -> Iterator[str]:
+    """Places that waiting actions are going to read, and those that they are going to make."""
     waiting = select(Action).where(
         Action.result == int(ActionResult.WAITING), Action.action_type.in_(_READERS)
     )
@@ -125,6 +127,7 @@ def _wanted(session: Session) -> Iterator[str]:
         builds: dict[str, Any] = action.data.get("builds_map") or {}
         for chroot, names in builds.items():
             yield from (f"{action.old_value}/{chroot}/{name}" for name in names)
+            yield from (f"{action.new_value}/{chroot}/{name}" for name in names.values())
         released = action.data.get("builds")
         if isinstance(released, dict):  # of a project that publishes by hand
             base = f"{action.owner}/{action.data.get('projectname')}"
@@ -179,3 +182,16 @@ def _forget_source(build: Build) -> None:
     """Without its directory nobody can build the source package again."""
     if build.srpm_url and f"/{SRPM_CHROOT}/{build.id:08d}/" in build.srpm_url:
         build.srpm_url = None
+
+
+def check_unwanted(session: Session, builds: Sequence[Build]) -> None:
+    """Refuse to delete what a waiting action copies: it would be lost, or come back."""
+    wanted = frozenset(wanted_places(session))
+    for build in builds if wanted else ():
+        base = f"{build.project.owner}/{build.dirname}"
+        for chroot in build.chroots:
+            if f"{base}/{chroot.name}/{chroot.result_dir}" in wanted:
+                raise ApiError(
+                    409, f"Build {build.id} is being copied into another project, or is a copy"
+                    " that is being made: try again in a moment"
+                )  # fmt: skip

@@ -76,10 +76,11 @@ def sweep_uploads(config: Config, session: Session) -> None:
             _remove(entry)
 
 
-def remove_project(ctx: Context, project: Project, noted: int) -> None:
+def remove_project(ctx: Context, project: Project, noted: int | None) -> None:
     """Remove the results of a project and of its side directories `name:*`.
 
-    What cannot be removed now is left to the action `noted` (`actions.delete_project`).
+    What cannot be removed now is left to the action `noted` (`actions.delete_project`); None: it
+    has to look in any case.
     """
     owner = ctx.config.destdir / project.owner
     good = True
@@ -87,7 +88,7 @@ def remove_project(ctx: Context, project: Project, noted: int) -> None:
         for entry in owner.iterdir():
             if entry.name == project.name or entry.name.startswith(f"{project.name}:"):
                 good &= _discard(entry)
-    if good:
+    if good and noted is not None:
         with ctx.writing() as session:
             actions.done(session, [noted])
 

@@ -74,6 +74,9 @@ def test_a_set_is_copied_listed_and_shown(lab: Lab, packages: dict[str, list[Pat
     reply = promote(lab, [one, two])
     where = f"/api_3/project/promotion/{reply['action_id']}"
     assert lab.client.get(where).json()["state"] == "waiting"
+    for build in (one, 4):
+        refused = lab.api("DELETE", "/build/delete/list", {"builds": [build]})
+        assert refused.status_code == 409, "it is being copied"
     act(lab)
     assert lab.client.get(where).json()["state"] == "succeeded"
     stable = lab.config.destdir / "admin/stable"
