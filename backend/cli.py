@@ -303,7 +303,19 @@ def _resume(args: argparse.Namespace) -> int:
 def _stop(args: argparse.Namespace) -> int:
     from backend.commands import control  # noqa: PLC0415
 
-    return control.stop(_config(args), _pidfile(args), wait=args.wait, now=args.now)
+    try:
+        config = _config(args)
+    except ConfigError as error:
+        pidfile = _pidfile(args) or control.guess_pidfile(
+            args.config.absolute(), _overrides(args).get("backend.rundir", "")
+        )
+        done = None if args.wait else control.stop_by_pidfile(pidfile, now=args.now)
+        if done is None:
+            raise
+        for problem in error.problems:
+            _complain(f"before the next start: {problem}")
+        return done
+    return control.stop(config, _pidfile(args), wait=args.wait, now=args.now)
 
 
 def _host(args: argparse.Namespace) -> int:

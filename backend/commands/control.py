@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import time
@@ -19,6 +20,8 @@ from backend.config import Config
 from backend.constants import Exit
 from backend.daemons.signals import DRAIN, RESUME
 from backend.exceptions import CoprBackendError
+from backend.locks import PidFile
+from backend.options import OPTIONS
 from backend.queues import Queues
 from backend.redis_server import connect
 
@@ -26,6 +29,8 @@ from backend.redis_server import connect
 LOOK = 0.1
 #: Nothing on the conveyor for so long means quiet, even if the job grabber says nothing.
 SILENCE = 15.0
+#: What `stop_timeout` may be at most.
+_LONGEST_STOP = 600.0
 
 
 def until(fact: Callable[[], bool], seconds: float, master: Master | None = None) -> bool:
@@ -169,9 +174,32 @@ def stop(config: Config, pidfile: Path | None, *, wait: bool, now: bool) -> int:
     master = Master.get(config, pidfile)
     if wait:
         _finish_builds(config, pidfile, master)
+    return _end(master, config.stop_timeout, now=now)
+
+
+def stop_by_pidfile(pidfile: Path, *, now: bool) -> int | None:
+    """The same without a configuration, which may be broken while the daemon goes on with the one
+    that it has read; None if nobody holds the pid file."""
+    file = PidFile(pidfile)
+    holder = file.holder()
+    return None if holder is None else _end(Master(holder, file), _LONGEST_STOP, now=now)
+
+
+def guess_pidfile(path: Path, rundir: str) -> Path:
+    """The pid file of a configuration that cannot be read as a whole; `rundir`, if given, wins."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.findall(r"^[ \t]*rundir[ \t]*[=:][ \t]*(\S.*?)[ \t]*$", text, re.MULTILINE)
+    default = next(o.default for o in OPTIONS if (o.section, o.name) == ("backend", "rundir"))
+    return Path(rundir or (found[-1] if found else default)) / "copr-be.pid"
+
+
+def _end(master: Master, stop_timeout: float, *, now: bool) -> int:
     began = time.monotonic()
     master.signal(signal.SIGKILL if now else signal.SIGTERM)
-    limit = config.stop_timeout + 15.0
+    limit = stop_timeout + 15.0
     if not master.wait_end(limit):
         raise CoprBackendError(
             f"copr-backend (pid {master.process.pid}) still runs after {limit:g} s:"
@@ -183,7 +211,7 @@ def stop(config: Config, pidfile: Path | None, *, wait: bool, now: bool) -> int:
     elif master.left_its_number():
         raise CoprBackendError(
             f"copr-backend (pid {master.process.pid}) ended without cleaning up, its pid file is"
-            f" left: see the end of {config.log_dir / 'backend.log'}; the next start repairs it"
+            " left: see the end of backend.log; the next start repairs it"
         )
     else:
         print(f"copr-backend (pid {master.process.pid}) stopped within {took}")

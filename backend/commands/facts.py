@@ -29,7 +29,7 @@ class Facts:
 
     version: str = __version__
     config: str = ""
-    #: stopped, starting, serving, drained, stopping, unknown
+    #: stopped, starting, serving, drained, stopping, suspended, unknown
     state: str = "unknown"
     master: dict[str, Any] | None = None
     killed: str = ""

@@ -56,7 +56,10 @@ class Master:
 
     @property
     def phase(self) -> str:
-        """starting, serving or stopping, as its title says; unknown if that cannot be read."""
+        """starting, serving or stopping, as its title says; suspended while the kernel does not
+        let it run (SIGSTOP, a debugger); unknown if that cannot be read."""
+        if self.process.state in ("T", "t"):
+            return "suspended"
         try:
             title = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
         except OSError:

@@ -29,7 +29,8 @@ def exit_code(facts: Facts) -> Exit:
         return Exit.NOT_RUNNING
     if "Permission denied" in facts.redis["trouble"]:
         return Exit.UNKNOWN
-    bad = facts.redis["trouble"] or facts.frontend["trouble"] or facts.full
+    suspended = facts.state == "suspended"
+    bad = facts.redis["trouble"] or facts.frontend["trouble"] or facts.full or suspended
     return Exit.FAILED if bad else Exit.OK
 
 
@@ -43,6 +44,8 @@ def _head(facts: Facts, now: float) -> Iterator[str]:
     if facts.master:
         pid, since = facts.master["pid"], duration(now - facts.master["since"])
         yield f"copr-backend: {facts.state}, pid {pid}, for {since}"
+        if facts.state == "suspended":
+            yield f"somebody has stopped it with SIGSTOP or a debugger: kill -CONT {pid}"
     else:
         killed = f"; pid {plain(facts.killed)} was killed or crashed" if facts.killed else ""
         yield f"copr-backend: not running{killed}"

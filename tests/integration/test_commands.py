@@ -133,10 +133,24 @@ def test_stop_returns_when_it_is_gone(farm: Background) -> None:
     assert farm.call("stop").returncode == 3
 
 
+def test_stop_needs_no_good_configuration(farm: Background) -> None:
+    assert farm.call("-d").returncode == 0
+    with farm.conf.open("a") as file:
+        file.write("\n[backend]\nbroken\n")
+    result = farm.call("stop")
+    assert result.returncode == 0, result.stderr
+    assert "before the next start: " in result.stderr
+    assert farm.call("stop").returncode == 2
+
+
 def test_stop_now_kills_one_that_does_not_obey(farm: Background) -> None:
     assert farm.call("-d").returncode == 0
     pid, everyone = farm.pid, farm.children()
     os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    shown = farm.call("status")
+    assert shown.returncode == 1
+    assert f"copr-backend: suspended, pid {pid}" in shown.stdout
     assert farm.call("stop", "--now").returncode == 0
     wait_until(lambda: not [p for p in everyone if Path(f"/proc/{p}/exe").exists()], 10)
 

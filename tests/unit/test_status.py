@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from backend import constants
-from backend.commands import facts, status, why
+from backend.commands import control, facts, status, why
 from backend.commands.facts import Facts
 from backend.commands.master import Master
 from backend.commands.text import duration, plain, table
@@ -125,6 +125,38 @@ def test_a_daemon_that_serves(farm: Config, monkeypatch: pytest.MonkeyPatch) -> 
     assert "disk [31m full" in text, "no escape sequence reaches the terminal"
     assert "all is well" not in text
     json.dumps(found.__dict__)
+
+
+def test_a_suspended_daemon_is_1(farm: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProcessId, "state", "T")
+    pidfile = PidFile(farm.rundir / "copr-be.pid").acquire()
+    try:
+        found = facts.gather(farm, None, time.time())
+    finally:
+        pidfile.release()
+    assert found.state == "suspended"
+    assert status.exit_code(found) == 1
+    assert any(f"kill -CONT {os.getpid()}" in line for line in status.render(found, time.time()))
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "found"),
+    [
+        ("[backend]\nrundir = /x/y \nbroken\n", "", "/x/y"),
+        ("rundir=/x\n", "/z", "/z"),
+        ("#rundir = /x\n", "", "/run/copr-backend"),
+    ],
+)
+def test_the_pid_file_of_a_broken_configuration(
+    tmp_path: Path, text: str, given: str, found: str
+) -> None:
+    path = tmp_path / "be.conf"
+    path.write_text(text)
+    assert control.guess_pidfile(path, given) == Path(found) / "copr-be.pid"
+    assert (
+        control.guess_pidfile(tmp_path / "none", given or "/z")
+        == Path(given or "/z/") / "copr-be.pid"
+    )
 
 
 def test_a_drained_farm_says_why(farm: Config, monkeypatch: pytest.MonkeyPatch) -> None:
