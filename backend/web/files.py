@@ -22,6 +22,8 @@ from backend.web import pairs
 from backend.web.errors import ApiError
 
 _PAIRS = pairs.Pairs()
+#: Looks at a directory that publishers exchange, before a file that is not there is not there.
+_TRIES = 10
 _CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -107,20 +109,27 @@ def serve(root: Path, path: str, request: Request, base: str) -> Response:
     parts = [part for part in path.split("/") if part]
     if any(hidden(part) for part in parts) or "//" in path:
         raise _nothing()
-    try:
-        with _closing(_descend(root, parts[:-1])) as parent:
-            return _serve(parent, parts, path, request, base)
-    except (OSError, ValueError):
-        raise _nothing() from None
+    tries = _TRIES if parts[-2:-1] == ["repodata"] else 1
+    for left in reversed(range(tries)):
+        try:
+            with _closing(_descend(root, parts[:-1])) as parent:
+                return _serve(parent, parts, path, request, base)
+        except FileNotFoundError:  # or a publish has just exchanged the directory
+            if not left:
+                break
+        except (OSError, ValueError):
+            break
+    raise _nothing()
 
 
 def _serve(parent: int, parts: list[str], path: str, request: Request, base: str) -> Response:
     name = parts[-1] if parts else "."
     reader = _reader(parts, request)
+    if name == pairs.SIGNATURE and (signature := _PAIRS.signature(reader)):
+        headers = HEADERS | {"Cache-Control": "no-store", "Content-Type": _content_type(name)}
+        return Response(signature, headers=headers)
     try:
-        fd = _PAIRS.other(reader, parent) if name == pairs.SIGNATURE else None
-        if fd is None:
-            fd = os.open(name, _NO_LINK, dir_fd=parent)
+        fd = os.open(name, _NO_LINK, dir_fd=parent)
     except FileNotFoundError:
         if name not in _LIVE or path.endswith("/"):
             raise
@@ -136,10 +145,11 @@ def _serve(parent: int, parts: list[str], path: str, request: Request, base: str
     if not stat.S_ISREG(status.st_mode) or path.endswith("/"):
         os.close(fd)
         raise _nothing()
-    file = os.fdopen(fd, "rb")
-    if name == pairs.REPOMD and request.method == "GET":
-        _PAIRS.given(reader, file)
-    return _file(name, Found(file, status, status.st_size), request)
+    wanted = name == pairs.REPOMD and request.method == "GET"
+    if wanted and not _PAIRS.given(reader, parent, fd):
+        os.close(fd)
+        raise FileNotFoundError(name)  # replaced this very moment
+    return _file(name, Found(os.fdopen(fd, "rb"), status, status.st_size), request)
 
 
 def _reader(parts: list[str], request: Request) -> pairs.Reader:

@@ -14,13 +14,16 @@ from tests.unit.test_web_lab import Client
 READER = ("10.0.0.1", "dnf", "repodata")
 
 
-def state(repo: Path, number: int, *, live: bool) -> None:
-    """A published state, as the repository keeps it."""
-    places = [repo / ".repo/states" / f"{number:08}"] + [repo / "repodata"] * live
-    for place in places:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / pairs.REPOMD).write_text(f"state {number}")
-        (place / pairs.SIGNATURE).write_text(f"signature {number}")
+def publish(repo: Path, number: int) -> None:
+    """A signed state, in a new directory, as publishers exchange it."""
+    new = repo / f"new-{number}"
+    new.mkdir(parents=True)
+    (new / pairs.REPOMD).write_text(f"state {number}")
+    (new / pairs.SIGNATURE).write_text(f"signature {number}")
+    live = repo / "repodata"
+    if live.exists():
+        live.rename(repo / f"old-{number}")
+    new.rename(live)
 
 
 class Clock:
@@ -30,63 +33,68 @@ class Clock:
         return self.now
 
 
-def get(found: pairs.Pairs, repo: Path) -> str | None:
-    directory = os.open(repo / "repodata", os.O_RDONLY)
-    try:
-        fd = found.other(READER, directory)
-    finally:
-        os.close(directory)
-    if fd is None:
-        return None
-    with os.fdopen(fd) as file:
-        return file.read()
-
-
 def fetch(found: pairs.Pairs, repo: Path, reader: pairs.Reader = READER) -> None:
-    with (repo / "repodata" / pairs.REPOMD).open("rb") as file:
-        found.given(reader, file)
-        assert file.tell() == 0
+    directory = os.open(repo / "repodata", os.O_RDONLY)
+    file = os.open(pairs.REPOMD, os.O_RDONLY, dir_fd=directory)
+    try:
+        assert found.given(reader, directory, file)
+    finally:
+        os.close(file)
+        os.close(directory)
 
 
 def test_the_signature_is_that_of_the_state_that_was_fetched(tmp_path: Path) -> None:
     clock = Clock()
     found = pairs.Pairs(clock)
-    state(tmp_path, 1, live=True)
-    assert get(found, tmp_path) is None
+    publish(tmp_path, 1)
+    assert found.signature(READER) is None
     fetch(found, tmp_path)
-    assert get(found, tmp_path) is None  # that of the live state will do
-    state(tmp_path, 2, live=True)
-    assert get(found, tmp_path) == "signature 1"
+    publish(tmp_path, 2)
     fetch(found, tmp_path, ("10.0.0.2", "dnf", "repodata"))
-    assert get(found, tmp_path) == "signature 1"
+    assert found.signature(READER) == b"signature 1"
     clock.now += 61
-    assert get(found, tmp_path) is None
+    assert found.signature(READER) is None
     fetch(found, tmp_path)
-    assert get(found, tmp_path) is None
+    assert found.signature(READER) == b"signature 2"
 
 
-def test_a_state_that_nobody_keeps_is_given_up(tmp_path: Path) -> None:
+def test_the_directory_is_the_one_that_was_opened(tmp_path: Path) -> None:
     found = pairs.Pairs()
-    state(tmp_path, 1, live=True)
+    publish(tmp_path, 1)
+    directory = os.open(tmp_path / "repodata", os.O_RDONLY)
+    file = os.open(pairs.REPOMD, os.O_RDONLY, dir_fd=directory)
+    publish(tmp_path, 2)
+    assert found.given(READER, directory, file)
+    assert found.signature(READER) == b"signature 1"
+    (tmp_path / "old-2" / pairs.REPOMD).unlink()  # and the publisher has tidied up
+    assert not found.given(READER, directory, file)
+    os.close(directory)
+    directory = os.open(tmp_path / "repodata", os.O_RDONLY)
+    assert not found.given(READER, directory, file)
+    os.close(file)
+    os.close(directory)
+
+
+def test_without_a_signature_nothing_is_remembered(tmp_path: Path) -> None:
+    found = pairs.Pairs()
+    publish(tmp_path, 1)
     fetch(found, tmp_path)
-    state(tmp_path, 2, live=True)
-    for path in (tmp_path / ".repo/states/00000001").iterdir():
-        path.unlink()
-    assert get(found, tmp_path) is None
-    (tmp_path / ".repo").rename(tmp_path / "elsewhere")
-    assert get(found, tmp_path) is None
-    (tmp_path / ".repo").symlink_to("elsewhere")
-    state(tmp_path, 1, live=False)
-    assert get(found, tmp_path) is None  # through no symbolic link
+    (tmp_path / "repodata" / pairs.SIGNATURE).unlink()
+    fetch(found, tmp_path)
+    assert found.signature(READER) is None
+    (tmp_path / "repodata" / pairs.SIGNATURE).symlink_to("/etc/passwd")
+    fetch(found, tmp_path)
+    assert found.signature(READER) is None
 
 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "_MOST", 3)
     found = pairs.Pairs()
-    state(tmp_path, 1, live=True)
+    publish(tmp_path, 1)
     for number in range(10):
         fetch(found, tmp_path, (f"10.0.0.{number}", "", ""))
-    assert len(found._seen) == 3
+    assert len(found._given) == 3
+    assert found.signature(("10.0.0.9", "", "")) == b"signature 1"
 
 
 def test_over_http(tmp_path: Path) -> None:
@@ -98,11 +106,11 @@ def test_over_http(tmp_path: Path) -> None:
         return files.serve(tmp_path, path, request, "/results")
 
     base = "/results/jdoe/p/fedora-41-x86_64/repodata"
-    state(repo, 1, live=True)
+    publish(repo, 1)
     with asyncio.Runner() as runner:
         client = Client(runner, app)
         assert client.get(f"{base}/repomd.xml").text == "state 1"
-        state(repo, 2, live=True)
+        publish(repo, 2)
         assert client.get(f"{base}/repomd.xml.asc").text == "signature 1"
         other = {"User-Agent": "another"}
         assert client.get(f"{base}/repomd.xml.asc", headers=other).text == "signature 2"
