@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import http.client
 import json
 import os
 import re
@@ -18,7 +17,6 @@ import shutil
 import signal
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +144,9 @@ def _fingerprint(url: str) -> str:
     """Of the state of a repository: it changes when something is published there."""
     if not url.startswith(("http://", "https://")):
         return ""
+    import http.client  # noqa: PLC0415  (idle workers stay small)
+    import urllib.request  # noqa: PLC0415
+
     address = f"{url.rstrip('/')}/repodata/repomd.xml"
     try:
         with urllib.request.urlopen(address, timeout=30) as reply:  # noqa: S310  (see above)
