@@ -86,8 +86,9 @@ async def _look_up(host: str, port: int, gate: Gate) -> str:
     for address in addresses:
         if gate.lets(address):
             return address
+    named = "" if host in addresses else f"{', '.join(addresses[:3])}, "
     raise Refused(
-        f"{host} is {', '.join(addresses[:3])}, an address of this machine or of a private"
+        f"{host} is {named}an address of this machine or of a private"
         " network: the administrator may allow it (web.hook_networks)"
     )
 
