@@ -330,7 +330,8 @@ def _publish(
         shop.say(f"build {task.task_id}: {text}")
 
     manners = Manners(who=_who(task), say=say, check=monitor.fence)
-    rpmtask.publish(shop.config, task, mark=results.mark_success, manners=manners)
+    results.settle()
+    rpmtask.publish(shop.config, task, manners)
 
 
 def _who(task: Task) -> str:

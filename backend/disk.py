@@ -4,6 +4,8 @@ import contextlib
 import fcntl
 import os
 import struct
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 #: What must stay free, in bytes; on a small file system a twentieth of it.
@@ -102,3 +104,25 @@ def sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """`sync` for many, all at once: what a journal commits for one, it commits for the others.
+
+    Raises the first error when all have ended.
+    """
+    errors: list[BaseException] = []
+
+    def work(path: Path) -> None:
+        try:
+            sync(path)
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(path,)) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

@@ -15,6 +15,8 @@ BUILDER_LOG = "builder-live.log"
 BACKEND_LOG = "backend.log"
 #: Marks a successful build; holds the word `done`.
 SUCCESS = "success"
+#: The same of a build that a rollback took out of the repository; another may bring it back.
+WITHHELD = "withheld"
 RESULTS_JSON = "results.json"
 BUILD_INFO = "build.info"
 #: Settings of the build root.

@@ -1,55 +1,38 @@
 """Publishing: one chroot directory becomes, and stays, a dnf repository.
 
-Readers see the old metadata or the new, never half of it: the files with the content's hash in
-their names arrive first, then one rename replaces `repomd.xml`. Files of the state before stay
-until the next publish, for readers that are in the middle of it.
+Readers see the old metadata or the new, never half of it. What is on disk is the truth: a
+build directory with the mark of success is listed, others are not. Who publishes says which
+builds to look at; of those who wait for a repository, whoever gets it first publishes for all.
+How it is done: `backend.repo`.
 """
 
 import contextlib
-import gzip
-import re
-import shutil
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-from xml.etree import ElementTree
 
 from backend import sign
 from backend.config import Config
-from backend.disk import FILE_MODE, make_directory, sync
+from backend.disk import make_directory
 from backend.exceptions import InfrastructureError, ToolError
-from backend.layout import COMPS, DEVEL, SUCCESS
+from backend.layout import DEVEL, SUCCESS
 from backend.locks import exclusive
-from backend.process import Result, find, run
-from backend.publishset import held
+from backend.repo import check, chunks, compare, repomd, rollback, states, tickets, transaction
+from backend.repo.compare import Choose, Order, Signer
+from backend.repo.rollback import Done
+from backend.repo.states import PRIVATE
+from backend.repo.tickets import Answer, Ticket, Wish
+
+__all__ = [
+    "LOCK", "Choose", "Manners", "Policy", "Signer", "is_published", "listed", "policy",
+    "problems", "publish", "rebuild", "retract", "roll_back", "withdraw",
+]  # fmt: skip
 
 LOCK = ".repo.lock"
-_PRIVATE = ".publish-"
-_REPODATA = "repodata"
-_REPOMD = "repomd.xml"
-_ASC = "repomd.xml.asc"
-_HREF = re.compile(rb'<location [^>]*href="([^"/]+)/')
-_LOCATION = "{http://linux.duke.edu/metadata/repo}location"
-#: Understood by 0.17.3 and by 1.x, whose defaults (zstd, sqlite) differ.
-_OPTIONS = ("--no-database", "--general-compress-type=gz", "--error-exit-val")
-#: 2: complete, but without the RPMs that were unreadable or went away meanwhile.
-_USABLE = (0, 2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """What to leave out, where the metadata lives, and the base URL of its packages."""
-
-    without: frozenset[str]
-    choose: "Choose | None"
-    place: Path
-    baseurl: str
-
-
-#: Gets the result directories that the metadata lists now, returns those that it may list.
-Choose = Callable[[frozenset[str]], Collection[str]]
+#: Whoever waits looks so often whether it still may, in seconds.
+_CHECK_EVERY = 0.25
 
 
 def _nothing() -> None:
@@ -76,16 +59,6 @@ class Manners:
     timeout: float = 600
 
 
-class Signer(Protocol):
-    """Signs what one project publishes; each call is safe to repeat."""
-
-    def sign_rpms(self, paths: Sequence[Path]) -> int:
-        """Sign the packages that are not signed yet, in place; how many those were."""
-
-    def sign_metadata(self, repomd: Path) -> bytes:
-        """The detached signature, in ASCII armour."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """How one project's repositories are published: what the configuration says of them.
@@ -105,7 +78,8 @@ def policy(config: Config, repo: Path) -> Policy:
 def publish(
     repo: Path,
     *,
-    mark: Callable[[], None] = _nothing,
+    build: str = "",
+    mark: Callable[[], None] | None = None,
     without: Collection[str] = (),
     choose: Choose | None = None,
     devel_url: str = "",
@@ -114,59 +88,123 @@ def publish(
 ) -> None:
     """Make the metadata of `repo` list the RPMs of its successful builds, and no others.
 
-    `mark` is called when nobody else can publish any more: there one more build becomes
-    successful. `without` names result directories to be left out, because they are about to
-    go: they lose their mark of success. With `devel_url`, the URL of `repo`, only the metadata
-    in `devel/` changes; its packages stay where they are (`xml:base`). A `comps.xml` in `repo`
-    becomes the group file. `choose` narrows the successful builds down to some of them, which
-    keep their mark either way.
+    `build` names a result directory that gets its mark of success, when nobody else can publish
+    any more; then `mark` is called, too. `without` names those to be left out, because they are
+    about to go: they lose their mark. With neither, every directory is looked into. With
+    `devel_url`, the URL of `repo`, only the metadata in `devel/` changes; its packages stay where
+    they are (`xml:base`). A `comps.xml` in `repo` becomes the group file. `choose` narrows the successful builds down
+    to some of them, which keep their mark either way.
 
     Raises InfrastructureError; what was published before is then still in place. An RPM that
     createrepo_c cannot read is left out, and said so.
     """
-    wanted = _Wanted(
-        without=frozenset(without),
-        choose=choose,
+    order = _order(repo, devel_url, manners, policy, choose=choose)
+    if choose:
+        with _alone(order, manners):
+            manners.check()
+            _tell(manners, transaction.run(order, _queue(repo)))
+        return
+    wish = Wish(
+        who=manners.who or str(os.getpid()),
+        place=DEVEL if devel_url else "",
+        mark=build,
+        drop=tuple(sorted(without)),
+        everything=not build and not without,
+    )
+    while not _fulfil(order, wish, manners, mark).granted:
+        manners.check()
+        if not (repo / build).is_dir():
+            raise InfrastructureError(f"cannot publish {repo / build}: it is gone")
+
+
+def _order(
+    repo: Path,
+    devel_url: str,
+    manners: Manners,
+    policy: Policy,
+    *,
+    choose: Choose | None = None,
+    fresh: bool = False,
+) -> Order:
+    return Order(
+        repo=repo,
         place=repo / DEVEL if devel_url else repo,
         baseurl=devel_url,
+        choose=choose,
+        fresh=fresh,
+        keep=policy.keep,
+        signer=policy.signer,
+        timeout=manners.timeout,
     )
-    with _alone(repo, wanted, manners):
-        manners.check()
-        for name in wanted.without:
-            (repo / name / SUCCESS).unlink(missing_ok=True)
-        mark()
-        _renew(repo, wanted, manners, policy)
+
+
+def _queue(repo: Path) -> Path:
+    return repo / PRIVATE / tickets.QUEUE
+
+
+def _tell(manners: Manners, notes: Collection[str]) -> None:
+    for note in notes:
+        manners.say(note)
+
+
+class _Settled(Exception):
+    """Somebody else has done it."""
+
+
+def _fulfil(order: Order, wish: Wish, manners: Manners, mark: Callable[[], None] | None) -> Answer:
+    """Wait until the wish is fulfilled, by whoever gets the repository first; not by others if
+    there is something to be called."""
+    with _errors(order.repo), Ticket(_queue(order.repo), wish, alone=bool(mark)) as ticket:
+        try:
+            with _alone(order, manners, ticket):
+                if ticket.answer is None:
+                    if not ticket.taken:
+                        manners.check()
+                    if mark:
+                        ticket.share()  # should we be killed after it, others look here
+                        mark()
+                    _tell(manners, transaction.run(order, _queue(order.repo)))
+                    return ticket.answer or Answer(granted=False)
+        except _Settled:
+            pass
+        answer = ticket.answer or Answer(granted=False)
+    _tell(manners, answer.notes)
+    return answer
 
 
 @contextlib.contextmanager
-def _alone(repo: Path, wanted: _Wanted, manners: Manners) -> Iterator[None]:
-    """Be the only publisher; errors of the disk and of programs leave as InfrastructureError."""
-
-    def waiting(holder: str) -> None:
-        if holder:
-            manners.say(f"waiting for {holder}, who publishes {repo}")
-        manners.check()
-
+def _errors(repo: Path) -> Iterator[None]:
+    """Errors of the disk and of programs leave as InfrastructureError."""
     try:
-        make_directory(wanted.place)
-        with exclusive(repo / LOCK, who=manners.who, limit=manners.patience, waiting=waiting):
-            _sweep(repo)
-            yield
+        yield
     except (OSError, ToolError) as error:
         raise InfrastructureError(f"cannot publish {repo}: {error}") from error
 
 
-def _renew(repo: Path, wanted: _Wanted, manners: Manners, policy: Policy) -> None:
-    private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=repo))
-    try:
-        if policy.signer:
-            policy.signer.sign_rpms([repo / name for name in _packages(repo, wanted.without)])
-        new = _generate(repo, wanted, private, manners)
-        if policy.signer:
-            (new / _ASC).write_bytes(policy.signer.sign_metadata(new / _REPOMD))
-        _go_live(new, wanted.place / _REPODATA)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+@contextlib.contextmanager
+def _alone(order: Order, manners: Manners, ticket: Ticket | None = None) -> Iterator[None]:
+    """Be the only publisher, or raise _Settled because another one has done it."""
+    checked = time.monotonic()
+
+    def waiting(holder: str) -> None:
+        nonlocal checked
+        if holder:
+            manners.say(f"waiting for {holder}, who publishes {order.repo}")
+        if ticket and ticket.answer:
+            raise _Settled
+        if not holder and time.monotonic() < checked + _CHECK_EVERY:
+            return
+        checked = time.monotonic()
+        try:
+            manners.check()
+        except BaseException:
+            if ticket is None or ticket.take_back():
+                raise  # else it is too late: the build is being published
+
+    with _errors(order.repo):
+        make_directory(order.place)
+        with exclusive(order.repo / LOCK, who=manners.who, limit=manners.patience, waiting=waiting):
+            yield
 
 
 def retract(
@@ -181,15 +219,14 @@ def retract(
     With `devel_url`, as in `publish`, that is about the metadata in `devel/`. Raises
     InfrastructureError; then it is to be tried again.
     """
-    try:
-        mark = repo / name / SUCCESS
-        marked = mark.exists()
-        mark.unlink(missing_ok=True)
-        known = marked or name in listed(repo / DEVEL if devel_url else repo)
-    except OSError as error:
-        raise InfrastructureError(f"cannot publish {repo}: {error}") from error
+    with _errors(repo):
+        known = (
+            (repo / name / SUCCESS).exists()
+            or any(name in wish.names for wish, _ in tickets.waiting(_queue(repo)))
+            or name in listed(repo / DEVEL if devel_url else repo)
+        )
     if known:
-        publish(repo, devel_url=devel_url, manners=manners, policy=policy)
+        publish(repo, without=[name], devel_url=devel_url, manners=manners, policy=policy)
 
 
 def withdraw(
@@ -213,128 +250,67 @@ def withdraw(
 
 def listed(place: Path) -> frozenset[str]:
     """The result directories whose RPMs the metadata in `place` lists."""
-    live = place / _REPODATA
     for _ in range(100):
-        primary = [name for name in _referenced(live / _REPOMD) if "primary.xml" in name]
-        if not primary:
+        state = states.live(place)
+        if state and (made := state.manifest()):
+            return made.names()
+        if not (place / "repodata" / repomd.NAME).exists():
             return frozenset()
-        try:
-            with gzip.open(live / primary[0]) as packed:
-                return frozenset(name.decode() for name in _HREF.findall(packed.read()))
-        except FileNotFoundError:  # two publishers were faster
-            continue
+        if not chunks.files(place / "repodata"):
+            return frozenset()
+        with contextlib.suppress(FileNotFoundError):  # publishers were faster
+            return frozenset(package.build for package in chunks.read(place / "repodata"))
     raise InfrastructureError(f"{place}: its metadata changes all the time, or is incomplete")
-
-
-def _sweep(repo: Path) -> None:
-    """Remove what killed publishers left; the lock says that none of them is alive."""
-    for left in repo.glob(f"{_PRIVATE}*"):
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def is_published(repo: Path) -> bool:
     """True when there is a repository, be it empty."""
-    return (repo / _REPODATA / _REPOMD).is_file()
+    return (repo / "repodata" / repomd.NAME).is_file()
 
 
-def _packages(repo: Path, without: Collection[str]) -> Iterator[str]:
-    """RPMs of successful builds, relative to the repository, in a stable order."""
-    out = {*without, *held(repo)}
-    for directory in sorted(repo.iterdir()):
-        if directory.name in out:
-            continue
-        if directory.name.startswith(".") or not (directory / SUCCESS).is_file():
-            continue
-        for rpm in sorted(directory.glob("*.rpm")):
-            if rpm.is_file() and not rpm.name.startswith("."):
-                yield f"{directory.name}/{rpm.name}"
+def roll_back(
+    repo: Path,
+    state: int | None = None,
+    *,
+    manners: Manners = Manners(),
+    policy: Policy = Policy(),
+) -> Done:
+    """Go back to a state that was published before (None: the one before), in one step.
+
+    Builds that it does not list are withheld until another rollback gives them back. Raises
+    CoprBackendError when there is no such state.
+    """
+    order = _order(repo, "", manners, policy)
+    with _alone(order, manners):
+        return rollback.roll_back(order, state, _queue(repo))
 
 
-def _generate(repo: Path, wanted: _Wanted, private: Path, manners: Manners) -> Path:
-    """Run createrepo_c into a private directory; returns the new `repodata`."""
-    packages = list(_packages(repo, wanted.without))
-    if wanted.choose:
-        chosen = frozenset(wanted.choose(listed(wanted.place)))
-        packages = [name for name in packages if name.partition("/")[0] in chosen]
-    pkglist = private / "pkglist"
-    pkglist.write_text("".join(f"{name}\n" for name in packages))
-    root = repo
-    if not packages:  # an empty list would mean: search everything
-        root = private / "empty"
-        root.mkdir()
-    reuse = bool(packages) and is_published(wanted.place)
-    update = ["--update", f"--update-md-path={wanted.place}"] if reuse else []
-    options = _options(repo, wanted)
-    new = private / "out" / _REPODATA
-    result = _createrepo(root, private, manners.timeout, [*update, *options])
-    if reuse and not _usable(result, new):  # the old metadata may be damaged
-        result = _createrepo(root, private, manners.timeout, options)
-    if not _usable(result, new):
-        raise InfrastructureError(f"cannot publish {repo}: createrepo_c: {result.last_line}")
-    if result.code:
-        words = result.stderr.decode("utf-8", "replace").strip()[-2000:]
-        manners.say(f"createrepo_c left packages out of {repo}: {words}")
-    return new
+def rebuild(repo: Path, *, manners: Manners = Manners(), policy: Policy = Policy()) -> None:
+    """Make all metadata of `repo` anew from the packages on disk, believing nothing else."""
+    for order in _places(repo, manners, policy):
+        with _alone(order, manners):
+            subset = order.place == repo and is_published(repo / DEVEL)
+            known = compare.listed(order.place) if subset else frozenset()
+            chosen: Choose | None = (lambda _now, names=known: names) if subset else None
+            whole = _order(repo, order.baseurl, manners, policy, choose=chosen, fresh=True)
+            _tell(manners, transaction.run(whole, _queue(repo)))
 
 
-def _usable(result: Result, new: Path) -> bool:
-    return result.code in _USABLE and bool(_referenced(new / _REPOMD))
+def problems(repo: Path, *, manners: Manners = Manners()) -> list[str]:
+    """What is wrong with the metadata of `repo`, one line each; reads every package."""
+    found = []
+    for order in _places(repo, manners, Policy()):
+        with _alone(order, manners):
+            subset = order.place == repo and is_published(repo / DEVEL)
+            found += check.problems(order, subset=subset)
+    return found
 
 
-def _options(repo: Path, wanted: _Wanted) -> list[str]:
-    groups = repo / COMPS
-    options = [f"--groupfile={groups}"] if groups.is_file() else []
-    return options + ([f"--baseurl={wanted.baseurl}"] if wanted.baseurl else [])
-
-
-def _createrepo(root: Path, private: Path, timeout: float, options: list[str]) -> Result:
-    output = private / "out"
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir()
-    return run(
-        [
-            find("createrepo_c"),
-            *_OPTIONS,
-            *options,
-            f"--pkglist={private / 'pkglist'}",
-            f"--outputdir={output}",
-            str(root),
-        ],
-        timeout=timeout,
-    )
-
-
-def _go_live(new: Path, live: Path) -> None:
-    """Replace the state in `live` by the one in `new`, at one instant."""
-    make_directory(live)
-    before = _referenced(live / _REPOMD)
-    after = _referenced(new / _REPOMD)
-    for name in sorted(after):
-        _settle(new / name)
-        (new / name).replace(live / name)
-    _settle(new / _REPOMD)
-    sync(live)
-    if (new / _ASC).exists():
-        _settle(new / _ASC)
-        (new / _ASC).replace(live / _ASC)
-        after = after | {_ASC}
-    (new / _REPOMD).replace(live / _REPOMD)
-    sync(live)
-    for entry in live.iterdir():
-        if entry.name not in before | after | {_REPOMD} and not entry.is_dir():
-            with contextlib.suppress(OSError):  # the state is live, and the next one tries again
-                entry.unlink()
-
-
-def _settle(path: Path) -> None:
-    path.chmod(FILE_MODE)
-    sync(path)
-
-
-def _referenced(repomd: Path) -> set[str]:
-    """Names of the files in `repodata/` that a repomd.xml refers to; none if it is unreadable."""
-    try:
-        root = ElementTree.fromstring(repomd.read_bytes())  # noqa: S314 - createrepo_c wrote it
-    except (FileNotFoundError, ElementTree.ParseError):
-        return set()
-    return {Path(node.get("href", "")).name for node in root.iter(_LOCATION)} - {""}
+def _places(repo: Path, manners: Manners, policy: Policy) -> list[Order]:
+    """The main metadata and, of a project that publishes by hand, the other."""
+    orders = [_order(repo, "", manners, policy)]
+    state = states.live(repo / DEVEL)
+    made = state.manifest() if state else None
+    if made and made.head.baseurl:
+        orders.append(_order(repo, made.head.baseurl, manners, policy))
+    return orders

@@ -31,6 +31,7 @@ from backend.layout import (
     SUCCESS,
     TRANSFER_LOG,
 )
+from backend.repo import scan
 
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 256 * 1024
@@ -191,8 +192,8 @@ class ResultDir:
         archive += bytes(-len(content) % block + 2 * block)
         self._write(CONFIGS, gzip.compress(archive, 6))
 
-    def mark_success(self) -> None:
-        """Write `success`; comes last, when packages and results.json are on disk.
+    def settle(self) -> None:
+        """Have packages and results.json on disk, before anybody may mark the success.
 
         Only a success must survive a crash of the machine: all others are tried again. What
         only informs (logs, the spec file) is not worth waiting for the disk.
@@ -201,7 +202,12 @@ class ResultDir:
             for path in self._unsynced:
                 sync(path)
             self._unsynced.clear()
-            self._write(SUCCESS, b"done\n")
+
+    def mark_success(self) -> None:
+        """Write `success`, of a build that no repository lists; comes last."""
+        self.settle()
+        with _disk_errors(self.path):
+            scan.mark(self.path)
             sync(self.path)
 
     def close(self, compress: bool = True) -> None:

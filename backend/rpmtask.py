@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +90,12 @@ def settings(made: BuildRequest) -> dict[str, Any]:
     return {"chroot": str(made.chroot), **{name: getattr(made, name) for name in own}, **root}
 
 
-def publish(
-    config: Config,
-    task: RpmTask,
-    *,
-    mark: Callable[[], None] = lambda: None,
-    manners: Manners = _PLAIN,
-) -> None:
-    """Into the main metadata, or of a project in devel mode into `devel/`."""
+def publish(config: Config, task: RpmTask, manners: Manners = _PLAIN) -> None:
+    """Mark the build as successful and list it: in the main metadata, or of a project in devel
+    mode in that of `devel/`."""
     repo, url = layout.repo_path(config.destdir, task), _devel_url(config, task)
     policy = repository.policy(config, repo)
-    repository.publish(repo, mark=mark, devel_url=url, manners=manners, policy=policy)
+    repository.publish(repo, build=task.result_dir, devel_url=url, manners=manners, policy=policy)
 
 
 def retract(config: Config, task: RpmTask, manners: Manners = _PLAIN) -> None:

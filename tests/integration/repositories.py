@@ -73,4 +73,7 @@ def listed(repo: Path) -> set[str]:
 
 
 def hidden(repo: Path) -> list[str]:
-    return sorted(entry.name for entry in repo.iterdir() if entry.name.startswith(".publish"))
+    """What publishers left behind that nobody needs."""
+    private = repo / ".repo"
+    left = [path for what in ("tmp/*", "queue/[a-z]*", "swap-*") for path in private.glob(what)]
+    return sorted(str(path.relative_to(repo)) for path in [*left, *repo.glob(".repo.lock")])

@@ -72,7 +72,7 @@ def do(yard: Yard, kind: int, what: str, data: object, **values: Any) -> None:
 
 
 def names(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir())
+    return sorted(entry.name for entry in path.iterdir() if entry.name != ".repo")
 
 
 def test_createrepo_makes_an_empty_repository_first_and_a_full_one_later(
@@ -267,7 +267,7 @@ def tree(path: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(path)): file.read_bytes()
         for file in sorted(path.rglob("*"))
-        if file.is_file() and "repodata" not in file.parts
+        if file.is_file() and not {"repodata", ".repo"} & set(file.parts)
     }
 
 

@@ -73,7 +73,7 @@ def prune(config: Config, capsys: pytest.CaptureFixture[str], *, yes: bool = Tru
 
 
 def names(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir())
+    return sorted(entry.name for entry in path.iterdir() if entry.name != ".repo")
 
 
 def directories(repo: Path) -> set[str]:
@@ -264,7 +264,7 @@ def state(top: Path) -> dict[str, object]:
     found: dict[str, object] = {
         str(path.relative_to(top)): True
         for path in top.rglob("*")
-        if path.name != ".repo.lock" and "repodata" not in path.parts and path.is_file()
+        if not {".repo.lock", ".repo", "repodata"} & set(path.parts) and path.is_file()
     }
     for repo in (
         top / "jdoe/p" / F41,

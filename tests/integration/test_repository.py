@@ -13,7 +13,8 @@ import pytest
 from backend import repository
 from backend.exceptions import InfrastructureError, Stopped
 from backend.locks import exclusive
-from backend.repository import Manners, publish, retract, withdraw
+from backend.repo import chunks, states
+from backend.repository import Manners, Policy, publish, retract, withdraw
 from tests.integration.repositories import add, build_packages, hidden, listed, primary, references
 
 pytestmark = [pytest.mark.createrepo, pytest.mark.rpmbuild]
@@ -30,7 +31,7 @@ def fake_createrepo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     with monkeypatch.context() as patch:
-        patch.setattr(repository, "find", lambda _name: str(program))
+        patch.setattr(chunks, "find", lambda _name: str(program))
         yield
 
 
@@ -149,19 +150,31 @@ def test_a_failure_names_the_last_line_and_keeps_the_old_state(
     with endless, pytest.raises(InfrastructureError, match="did not end within"):
         publish(repo, manners=Manners(timeout=0.2))
     assert (repo / "repodata/repomd.xml").read_bytes() == before
+    assert not [left for left in hidden(repo) if "queue" not in left]
+    publish(repo)
+    assert len(listed(repo)) == 4
     assert hidden(repo) == []
 
 
-def test_the_state_before_stays_readable_for_one_more_publish(
-    tmp_path: Path, packages: dict[str, list[Path]]
+@pytest.mark.parametrize(("keep", "grace", "stay"), [(1, 0.0, 2), (3, 0.0, 3), (1, 3600.0, 5)])
+def test_states_stay_readable_as_kept_and_for_a_while(
+    tmp_path: Path,
+    packages: dict[str, list[Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    keep: int,
+    grace: float,
+    stay: int,
 ) -> None:
-    states = []
-    for number in range(3):
+    """The state before stays in any case: somebody is in the middle of it."""
+    monkeypatch.setattr(states, "GRACE", grace)
+    seen = []
+    for number in range(5):
         add(tmp_path, f"{number:08}-hello", packages["hello"])
-        publish(tmp_path)
-        states.append(set(references((tmp_path / "repodata/repomd.xml").read_bytes()).values()))
+        publish(tmp_path, policy=Policy(keep=keep))
+        seen.append(set(references((tmp_path / "repodata/repomd.xml").read_bytes()).values()))
     there = {f"repodata/{path.name}" for path in (tmp_path / "repodata").iterdir()}
-    assert there == states[1] | states[2] | {"repodata/repomd.xml"}
+    assert there == set().union(*seen[-stay:]) | {"repodata/repomd.xml"}
+    assert len(states.known(tmp_path)) == stay
 
 
 def test_unchanged_packages_are_not_read_again(
@@ -183,20 +196,21 @@ def test_a_build_is_marked_and_checked_when_nobody_else_can_publish(
 ) -> None:
     path = add(tmp_path, "00000001-hello", packages["hello"], success=False)
 
-    def mark() -> None:
+    def fence() -> None:
         with pytest.raises(TimeoutError), exclusive(tmp_path / ".repo.lock", limit=0):
             pytest.fail("somebody else can publish")
-        (path / "success").write_text("done\n")
-
-    def fence() -> None:
+        assert not (path / "success").exists()
         raise Stopped("a newer start has taken over")
 
     with pytest.raises(Stopped):
-        publish(tmp_path, mark=mark, manners=Manners(check=fence))
+        publish(tmp_path, build=path.name, manners=Manners(check=fence))
     assert not (path / "success").exists()
     assert not (tmp_path / "repodata").exists()
-    publish(tmp_path, mark=mark)
+    publish(tmp_path)
+    assert listed(tmp_path) == set(), "nobody wants it any more"
+    publish(tmp_path, build=path.name)
     assert len(listed(tmp_path)) == 2
+    assert (path / "success").read_text() == "done\n"
 
 
 def test_what_goes_is_unlisted_before(tmp_path: Path, packages: dict[str, list[Path]]) -> None:

@@ -10,6 +10,7 @@ from backend import openpgp
 from backend.rpmfile import signing_keys
 from tests.conftest import wait_until
 from tests.integration.farm import Farm, make_srpm, running
+from tests.integration.repositories import references
 from tests.integration.signing import Reader, checks, flip
 
 pytestmark = [
@@ -60,7 +61,7 @@ def test_one_changed_bit_is_refused(farm: Farm, tmp_path: Path, what: str) -> No
     repodata = repository(farm) / "repodata"
     files = {
         "package": package(farm),
-        "primary": next(repodata.glob("*primary.xml.gz")),
+        "primary": repodata.parent / references((repodata / "repomd.xml").read_bytes())["primary"],
         "repomd": repodata / "repomd.xml",
         "signature": repodata / "repomd.xml.asc",
     }
