@@ -92,8 +92,8 @@ def publish(
     any more; then `mark` is called, too. `without` names those to be left out, because they are
     about to go: they lose their mark. With neither, every directory is looked into. With
     `devel_url`, the URL of `repo`, only the metadata in `devel/` changes; its packages stay where
-    they are (`xml:base`). A `comps.xml` in `repo` becomes the group file. `choose` narrows the successful builds down
-    to some of them, which keep their mark either way.
+    they are (`xml:base`). A `comps.xml` in `repo` becomes the group file. `choose` narrows the
+    successful builds down to some of them, which keep their mark either way.
 
     Raises InfrastructureError; what was published before is then still in place. An RPM that
     createrepo_c cannot read is left out, and said so.

@@ -189,8 +189,9 @@ class Verifier:
         for path in (arena.top / "run").iterdir():
             self.bad(f"left in rundir: {path}")
         for root, dirs, files in os.walk(arena.disk):
+            private = Path(root).parts[-2:] == (".repo", "tmp")
             for name in [*dirs, *files]:
-                if name.startswith(".publish-") or name.endswith(".tmp"):
+                if private or name.startswith("swap-") or name.endswith(".tmp"):
                     self.bad(f"left: {root}/{name}")
 
 
