@@ -176,9 +176,9 @@ def _delete(session: Session, user: User, build_id: int) -> Build:
     return build
 
 
-def _note(session: Session, builds: Sequence[Build]) -> list[int]:
-    books.check_unwanted(session, builds)
-    return actions.delete_builds(session, builds)
+def _note(session: Session, builds: Sequence[Build]) -> list[int] | None:
+    noted = actions.delete_builds(session, builds)
+    return None if books.in_hand(session, builds) else noted
 
 
 @router.post("/build/delete/list", operation_id="build_delete_list_post", openapi_extra=_LIST)

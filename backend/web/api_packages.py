@@ -224,8 +224,8 @@ def package_delete(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
         for build in builds:
             session.delete(build)
         session.delete(package)
-        books.check_unwanted(session, builds)
-        noted = actions.delete_builds(session, builds)
+        found = actions.delete_builds(session, builds)
+        noted = None if books.in_hand(session, builds) else found
     housekeeping.remove_builds(ctx, builds, noted)
     return JSONResponse(reply)
 

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from backend.constants import SRPM_CHROOT, ActionResult, ActionType, Status
 from backend.pruning import ALL, LOGS, Found, Known, Step
 from backend.web import settings
-from backend.web.errors import ApiError
 from backend.web.models import Action, Build, BuildChroot, CancelRequest, Project
 from backend.web.queries import find_project, in_progress
 from backend.web.states import ACTIVE, now
@@ -184,14 +183,12 @@ def _forget_source(build: Build) -> None:
         build.srpm_url = None
 
 
-def check_unwanted(session: Session, builds: Sequence[Build]) -> None:
-    """Refuse to delete what a waiting action copies: it would be lost, or come back."""
+def in_hand(session: Session, builds: Sequence[Build]) -> bool:
+    """True when a waiting action copies or makes results of these builds: deleting them at once
+    would lose them, or they would come back."""
     wanted = frozenset(wanted_places(session))
-    for build in builds if wanted else ():
-        base = f"{build.project.owner}/{build.dirname}"
-        for chroot in build.chroots:
-            if f"{base}/{chroot.name}/{chroot.result_dir}" in wanted:
-                raise ApiError(
-                    409, f"Build {build.id} is being copied into another project, or is a copy"
-                    " that is being made: try again in a moment"
-                )  # fmt: skip
+    return any(
+        f"{build.project.owner}/{build.dirname}/{chroot.name}/{chroot.result_dir}" in wanted
+        for build in (builds if wanted else ())
+        for chroot in build.chroots
+    )

@@ -105,12 +105,16 @@ def _discard(path: Path) -> bool:
     return True
 
 
-def remove_builds(ctx: Context, builds: Sequence[Build], noted: Sequence[int]) -> None:
+def remove_builds(ctx: Context, builds: Sequence[Build], noted: Sequence[int] | None) -> None:
     """Remove the results of builds: first from their repositories' metadata, then from disk.
 
-    What cannot be removed now is left to the actions `noted` (`actions.delete_builds`).
+    What cannot be removed now is left to the actions `noted` (`actions.delete_builds`); None:
+    all of it, because an older action still copies them.
     """
-    if _remove_builds(ctx, builds):
+    if noted is None:
+        for build in builds:
+            forget_upload(ctx, build)
+    elif _remove_builds(ctx, builds):
         with ctx.writing() as session:
             actions.done(session, noted)
 
