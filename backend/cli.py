@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     _building(command)
     _signing(command)
     _tidying(command)
+    _publishing(command)
     command("example-config", _example, "print every option with its default")
     command("man-page", _man_page, "print this program's manual page, for man(1)")
     quick = command("quickstart", _quickstart, "a complete farm in one directory, with a build")
@@ -210,6 +211,23 @@ def _tidying(command: Callable[..., argparse.ArgumentParser]) -> None:
     promote.add_argument("builds", metavar="BUILD", type=int, nargs="+")
     promote.add_argument("--limit", type=float, default=600.0, metavar="SECONDS",
                          help="how long to wait until they are published")  # fmt: skip
+
+
+def _publishing(command: Callable[..., argparse.ArgumentParser]) -> None:
+    repo = command(
+        "repo", _repo, "a published repository: its states, a check, a rebuild, the way back",
+        "states: which there are, and which one readers get.\n"
+        "check: hold the metadata against the packages on disk and against createrepo_c.\n"
+        "rebuild: make the metadata anew from the packages on disk.\n"
+        "rollback: go back to STATE, or to the one before, in one step; builds that it does not\n"
+        "list are withheld until another rollback gives them back.\n\n"
+        "exit codes: 0 well, 1 failed, or check has found something",
+    )  # fmt: skip
+    repo.add_argument("what", choices=("states", "check", "rebuild", "rollback"))
+    repo.add_argument("project", metavar="OWNER/PROJECT")
+    repo.add_argument("chroot", metavar="CHROOT", help="e.g. fedora-41-x86_64")
+    repo.add_argument("state", nargs="?", type=int, metavar="STATE", help="a number of `states`")
+    repo.add_argument("--json", action="store_true", help="for programs (states, check)")
 
 
 def _building(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -372,6 +390,14 @@ def _prune(args: argparse.Namespace) -> int:
         raise ConfigError("prune --yes: say of what: --all, --owner NAME or --project OWNER/NAME")
     return prune.run(
         _config(args), owner=args.owner, project=args.project, yes=args.yes, as_json=args.json
+    )
+
+
+def _repo(args: argparse.Namespace) -> int:
+    from backend.commands import repo  # noqa: PLC0415
+
+    return repo.run(
+        _config(args), args.what, args.project, args.chroot, args.state, as_json=args.json
     )
 
 
