@@ -261,7 +261,8 @@ def _look(path: Path) -> Found:
         packages=packages,
         logs=logs,
         begun=_begun(path),
-        busy=_busy(path),
+        # What a rollback withholds may be given back by the next one.
+        busy=_busy(path) or (path / layout.WITHHELD).is_file(),
     )
 
 

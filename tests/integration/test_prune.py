@@ -323,3 +323,15 @@ def test_a_directory_in_use_is_left_alone(tmp_path: Path, packages: dict[str, li
     finally:
         os.close(fd)
     assert len(pruner.plan(OLD)) == 1
+
+
+def test_what_a_rollback_withholds_stays_and_supersedes_nothing(
+    tmp_path: Path, packages: dict[str, list[Path]]
+) -> None:
+    config = make_config(tmp_path, prune__keep="1")
+    repo = config.destdir / "jdoe/p" / F41
+    for number in (1, 2):
+        age(add(repo, f"{number:08d}-hello", packages["hello"]))
+    (repo / "00000002-hello/success").rename(repo / "00000002-hello/withheld")
+    pruner = Pruner(config=config, books=Ledger(), say=lambda _: None)
+    assert pruner.plan(OLD + 86400.0 * 100) == []
