@@ -197,8 +197,7 @@ def sweep(place: Place | Nowhere, statedir: Path) -> None:
         for left in parent.glob(f"{_mark(statedir)}*"):
             pid = left.name.split("-")[3]
             if not Path("/proc", pid).exists():
-                with contextlib.suppress(OSError):
-                    left.rmdir()
+                _end(left, time.monotonic() + PATIENCE)
 
 
 class Group:
@@ -244,16 +243,21 @@ class Group:
         """Kill what is left in it, and remove it. The dead leave it a moment after their end."""
         deadline = time.monotonic() + PATIENCE
         for path in self.paths:
-            while path.is_dir():
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-                    break
-                if time.monotonic() > deadline:
-                    return
-                for pid in _members(path):
-                    with contextlib.suppress(OSError):
-                        os.kill(pid, 9)
-                select.select([], [], [], 0.002)
+            _end(path, deadline)
+
+
+def _end(path: Path, deadline: float) -> None:
+    """Kill what is in one directory, and remove it."""
+    while path.is_dir():
+        with contextlib.suppress(OSError):
+            path.rmdir()
+            return
+        if time.monotonic() > deadline:
+            return
+        for pid in _members(path):
+            with contextlib.suppress(OSError):
+                os.kill(pid, 9)
+        select.select([], [], [], 0.002)
 
 
 def _members(path: Path) -> Iterator[int]:

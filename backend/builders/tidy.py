@@ -4,7 +4,8 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from backend.builders.sandbox import Area, Sandbox
+from backend.builders import cgroup
+from backend.builders.sandbox import Area, Sandbox, groups
 from backend.config import Config
 
 TIMEOUT = 600
@@ -21,6 +22,7 @@ def remove(config: Config, sandbox: Sandbox, workdir: Path, slot: int) -> None:
     root a directory that the build has closed; what is deeper than Python goes) its own user
     removes, in the sandbox, which is slow.
     """
+    cgroup.sweep(groups(config), config.statedir)  # of killed workers: they had a build too
     with contextlib.suppress(OSError, RecursionError):
         shutil.rmtree(workdir)
         return
