@@ -5,7 +5,7 @@ import textwrap
 from backend.options import OPTIONS, Option
 
 _HEAD = """\
-# Configuration of copr-backend. Made from backend/options.py by `copr_be.py example-config`.
+# Configuration of copr-backend. Made from backend/options/ by `copr_be.py example-config`.
 #
 # Every key may be left out; the value shown is the default. An empty value means what its
 # help says. Units: bytes take K, M, G or T; seconds are plain numbers.
