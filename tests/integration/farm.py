@@ -90,7 +90,7 @@ class Farm:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             address = f"\0copr-be-test-{os.getpid()}-{id(sock)}"
             sock.bind(address)
-            sock.settimeout(60)
+            sock.settimeout(120)
             env = {**os.environ, "NOTIFY_SOCKET": "@" + address[1:]}
             command = [sys.executable, "-m", "backend.cli", "-c", str(self.conf)]
             with (self.top / "stderr").open("ab") as err:
@@ -131,7 +131,7 @@ class Farm:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def close(self) -> None:
         if self.process and self.process.poll() is None:

@@ -161,10 +161,9 @@ def test_an_external_redis_may_be_away_at_the_start_and_later(tmp_path: Path) ->
         with redis_server(tmp_path, port):
             assert farm.wait(first) == "succeeded", farm.stderr
         second = farm.submit(srpm)
-        wait_until(lambda: said(farm, "main: Redis is away") == 2, 20)
+        wait_until(lambda: said(farm, "main: Redis is away") >= 2, 20)
         with redis_server(tmp_path, port) as client:
             assert farm.wait(second) == "succeeded", farm.stderr
-            assert said(farm, "main: Redis is away") == 2
             assert farm.stop() == 0
             assert client.keys() == []
 

@@ -83,6 +83,9 @@ def test_a_full_farm_is_no_stall(srpms: Path) -> None:
         client = farm.redis
         builds = [farm.submit(srpms / "slow-1-1.src.rpm") for _ in range(3)]
         wait_until(lambda: "running" in map(farm.state, builds), 30, "a running build")
+        wait_until(
+            lambda: client.hget(constants.GRABBER_KEY, "free") == "0", 30, "the grabber says so"
+        )
         watch = Watch(load(farm.conf, {"backend.stall_alarm": "60"}), client, Events(client, "x"))
         assert watch.see().view.workers
         for quarter in range(40):

@@ -14,7 +14,7 @@ from backend import wake
 from backend.config import Config, Group
 from backend.constants import DRAIN_KEY, GRABBER_KEY, WAITING_KEY, WAKE_CHANNEL
 from backend.conveyor import Conveyor
-from backend.daemons import cancels
+from backend.daemons import cancels, mirror
 from backend.daemons.desk import Desk
 from backend.daemons.job_grab import JobGrab, read_history
 from backend.events import Events
@@ -60,6 +60,12 @@ class MemoryFrontend:
                 self.unfinished.remove(build["task_id"])
 
 
+@pytest.fixture(autouse=True)
+def no_manners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch that takes long on a busy machine does not put the next one off."""
+    monkeypatch.setattr(mirror, "MANNERS", 0.0)
+
+
 class FakeConfig:
     builds_max_workers = builds_max_workers_owner = builds_max_workers_sandbox = 0
     builds_max_workers_arch: ClassVar[dict[str, int]] = {}
@@ -71,7 +77,7 @@ class FakeConfig:
     embedded = True
     groups = (Group(id=0, name="PC", archs=("x86_64",), max_workers=2),)
     max_attempts = 2
-    sleeptime = 1
+    sleeptime = 3600
     webhook_url = ""
 
 
