@@ -441,7 +441,8 @@ def test_new_tasks_of_a_message_start_without_a_fetch() -> None:
     assert rig.queues.queued(0) == ["5"]
 
 
-def test_a_slow_frontend_is_not_asked_without_pause() -> None:
+def test_a_slow_frontend_is_not_asked_without_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "MANNERS", 5.0)
     rig, lanes = slow(MemoryFrontend("1"))
     rig.grab.look()
     rig.grab.mirror._began -= 4.0  # as if the answer had taken so long
