@@ -59,7 +59,8 @@ class Frontend:
             self._connection = None
 
     def _open(self, left: float) -> http.client.HTTPConnection:
-        """The kept connection unless the other side has closed it, or a new one."""
+        """The kept connection unless the other side has closed it, or a new one (which has no
+        socket yet)."""
         connection = self._connection
         if connection and connection.sock:
             if not select.select([connection.sock], [], [], 0)[0]:
@@ -80,8 +81,18 @@ class Frontend:
         deadline = time.monotonic() + self._timeout
         try:
             connection = self._open(self._timeout)
-            connection.request(method, self._parts.path + path, body=data, headers=headers)
-            reply = connection.getresponse()
+            kept = connection.sock is not None
+            try:
+                connection.request(method, self._parts.path + path, body=data, headers=headers)
+                reply = connection.getresponse()
+            except ConnectionError:
+                if not kept or body is not None:
+                    raise
+                # A server ends what is idle, perhaps at this very moment; and to ask is harmless.
+                self.close()
+                connection = self._open(self._timeout)
+                connection.request(method, self._parts.path + path, headers=headers)
+                reply = connection.getresponse()
             text = self._read(connection, reply, deadline)
         except (http.client.HTTPException, OSError) as error:
             self.close()

@@ -148,6 +148,32 @@ def test_a_start_may_bring_the_task(server: Server, frontend: Frontend) -> None:
     assert frontend.starting({"want_task": True}).task is None
 
 
+def test_a_kept_connection_that_ends_under_a_question_is_no_trouble() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nCopr-FE-BE-API-Version: 9\r\nContent-Length: 2\r\n\r\n[]"
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        for turns in (1, 1):  # each connection answers once, and ends at the next question
+            peer, _ = listener.accept()
+            with peer:
+                for turn in range(turns + 1):
+                    asked.append(peer.recv(1 << 16))
+                    if turn < turns and asked[-1]:
+                        peer.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = Frontend(f"http://127.0.0.1:{listener.getsockname()[1]}/", "pw", timeout=60)
+        with contextlib.closing(client):
+            assert client.cancel_requests() == []
+            assert client.cancel_requests() == []
+            with pytest.raises(FrontendError):  # what changes something is not said twice
+                client.update([{"id": 1}])
+        thread.join()
+    assert [text[:3] for text in asked] == [b"GET", b"GET", b"GET", b"POS"]
+
+
 def test_nobody_there() -> None:
     client = Frontend("http://127.0.0.1:9", "pw", timeout=2)
     with contextlib.closing(client), pytest.raises(FrontendError, match="refused"):
