@@ -110,7 +110,8 @@ class Guard:
                 heard = DONE
             if heard and not deadline:
                 deadline = time.monotonic() + GRACE
-                os.write(word, heard)
+                with contextlib.suppress(BrokenPipeError):  # it is just ending
+                    os.write(word, heard)
             wanted = wanted and heard != DONE
             if deadline and time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)

@@ -4,15 +4,17 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from backend.builders import Builder
 from backend.config import Config
 from backend.exceptions import BuildError, HostError, Killed
-from backend.hosts import Host, connect, ssh
+from backend.hosts import Host, connect, guard, ssh
 from backend.hosts.bundle import bundle
 from backend.hosts.order import builder_module, host_config
+from backend.hosts.runs import DONE, Run
 from backend.hosts.ssh import Connection, Nobody
 from backend.hosts.wire import Frame, to_json
 from tests.conftest import wait_until
@@ -198,3 +200,24 @@ def _builder_of(run: Path) -> int:
         except OSError:
             continue
     raise AssertionError("nobody writes the log")
+
+
+def test_nobody_needs_it_any_more_while_the_build_is_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The builder has left its outcome, closed its pipe, and is not gone yet."""
+    monkeypatch.setattr(guard, "GRACE", 0.1)
+    run = Run(path=tmp_path / "f-1")
+    lock, source = run.make("a.src.rpm")
+    request = hosts.request(tmp_path, "print x")
+    order = guard.Order(run=run, request=request, builder=cast(Builder, None), lease=600)
+    watch = guard.Guard(order)
+    reader, writer = os.pipe()
+    os.close(reader)
+    pid = os.fork()
+    if not pid:
+        os.execv("/bin/sleep", ["sleep", "600"])
+    run.tell("control", DONE)
+    assert watch._watch(pid, writer) is False
+    for fd in (writer, lock, source):
+        os.close(fd)
