@@ -98,6 +98,10 @@ def log(farm: Farm) -> str:
     return (farm.top / "log" / "backend.log").read_text()
 
 
+def logged(farm: Farm, words: str) -> bool:
+    return words in log(farm)
+
+
 def on_record(farm: Farm) -> list[str]:
     path = farm.top / "state" / "hosts" / "machines.json"
     return [entry["name"] for entry in json.loads(path.read_text())] if path.exists() else []
@@ -318,7 +322,7 @@ def test_bad_spawn_commands_are_bounded_reported_and_swept(tmp_path: Path, top: 
             farm.create(mood)
             build = farm.submit(srpm(farm, "poor"), mood)
             wait_until(partial(told, farm, build, words), 60, words)
-            assert words in log(farm)
+            wait_until(partial(logged, farm, words), what=words)
             assert len(made(where)) <= 2
             (where / "mood").write_text("good")
             farm.redis.publish("copr-be:hosts:wake", "retry")
@@ -426,7 +430,7 @@ def test_machines_of_resalloc(tmp_path: Path, top: Path) -> None:
         assert farm.wait(build) == "succeeded"  # the first ticket fails, the second does it
         wait_until(lambda: {1, 2} <= known.closed)
         assert set(known.sandboxes) == {"admin/p--admin"}
-        assert "resalloc ticket 1 failed" in log(farm)
+        wait_until(partial(logged, farm, "resalloc ticket 1 failed"))
         info = next((top / "results").rglob(f"{build:08d}-one/build.info")).read_text()
         assert "copr-be-" in info
         wait_until(lambda: not hosts(farm))
