@@ -233,8 +233,10 @@ def environment() -> Mapping[str, str]:
 
 def _prlimit(config: Config, group: Group | None) -> list[str]:
     """What each process may use. A group is stricter, and tells who exceeded it: leave it that."""
+    processes = config.builder_max_processes * (2 if group else 1)
+    processes += limits.own_tasks()
     wanted = {
-        "nproc": (resource.RLIMIT_NPROC, config.builder_max_processes * (2 if group else 1)),
+        "nproc": (resource.RLIMIT_NPROC, processes),
         "fsize": (resource.RLIMIT_FSIZE, config.builder_max_file),
         "nofile": (resource.RLIMIT_NOFILE, 65536),
         "core": (resource.RLIMIT_CORE, 0),

@@ -11,6 +11,7 @@ from backend.builders.cgroup import Group, Nowhere, Place
 from backend.builders.limits import Watch
 from backend.exceptions import BuildError
 from backend.process import Child
+from tests.conftest import wait_until
 
 
 def settings(tmp_path: Path, **more: str) -> config.Config:
@@ -166,3 +167,16 @@ def test_the_disk_is_watched_while_it_runs(tmp_path: Path, option: str, text: st
             (area / f"f{number}").write_bytes(b"x" * 300_000)
         with Watch(made, area, child.pid, None) as watch, pytest.raises(BuildError, match=text):
             check_for_ever(watch)
+
+
+def test_tasks_of_an_ordinary_user_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger = 54_321
+    if os.geteuid() == 0:
+        assert limits.own_tasks() == 0
+        argv = ["setpriv", "--reuid", str(stranger), "--clear-groups", "sleep", "600"]
+        with Child(argv) as child:
+            monkeypatch.setattr(os, "geteuid", lambda: stranger)
+            wait_until(lambda: limits.own_tasks() == 1)
+            assert child.poll() is None
+    else:
+        assert limits.own_tasks() >= 1
