@@ -1,6 +1,7 @@
 """A real daemon for tests: own directories, own port, stopped at the end whatever happens."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ import redis
 import urllib3
 
 from tests.conftest import wait_until
+
+_STARTS = itertools.count()
 
 SPEC = """\
 Name: {name}
@@ -88,7 +91,8 @@ class Farm:
     def start(self) -> "Farm":
         """Start the daemon and wait until it says that it is ready."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            address = f"\0copr-be-test-{os.getpid()}-{id(sock)}"
+            # Another farm's daemon may still tell its state: no name is used twice.
+            address = f"\0copr-be-test-{os.getpid()}-{next(_STARTS)}"
             sock.bind(address)
             sock.settimeout(120)
             env = {**os.environ, "NOTIFY_SOCKET": "@" + address[1:]}
