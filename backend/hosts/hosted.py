@@ -33,7 +33,7 @@ PATIENCE = 90.0
 #: How long we wait for the last words of a build that was canceled, in seconds.
 LAST_WORDS = 10.0
 #: How long a connection may take to end in good order, in seconds.
-FAREWELL = 2.0
+FAREWELL = 10.0
 #: What a log may have beyond its limit: the reason why it ended.
 _MORE_LOG = 1024**2
 

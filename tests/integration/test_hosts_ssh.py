@@ -156,7 +156,7 @@ def test_results_are_those_of_a_build_here(site: Site) -> None:
             assert artifact.path.stat().st_mode & 0o7777 == 0o644
             assert artifact.path.name == artifact.package.filename
         assert build.watch.log.count(b"I am built") == 2  # the command, and what it says
-    wait_until(site.is_clean, what="nothing is left on the host")
+    wait_until(site.is_clean, 75, what="nothing is left on the host")
     assert len(list((site.host.cache / "agent").iterdir())) == 1
 
 
@@ -166,7 +166,7 @@ def test_a_failure_is_that_of_the_package(site: Site) -> None:
         assert isinstance(build.error, BuildError)
         assert "Bad exit status" in str(build.error)
         assert b"oh no" in build.watch.log
-    wait_until(site.is_clean, what="nothing is left on the host")
+    wait_until(site.is_clean, 75, what="nothing is left on the host")
 
 
 def test_a_canceled_build_ends_on_the_host(site: Site) -> None:
@@ -174,7 +174,7 @@ def test_a_canceled_build_ends_on_the_host(site: Site) -> None:
         build.printed(b"\nfirst half\n").watch.stop()
         build.end()
         assert isinstance(build.error, Canceled)
-        wait_until(site.is_clean, what="nothing is left on the host")
+        wait_until(site.is_clean, 75, what="nothing is left on the host")
 
 
 def test_a_dropped_connection_is_resumed_where_it_was(site: Site) -> None:
@@ -187,7 +187,7 @@ def test_a_dropped_connection_is_resumed_where_it_was(site: Site) -> None:
         assert len(build.artifacts) == 2
         assert build.watch.log.count(b"\nfirst half\n") == 1
         assert build.watch.log.count(b"\nsecond half\n") == 1
-    wait_until(site.is_clean, what="nothing is left on the host")
+    wait_until(site.is_clean, 75, what="nothing is left on the host")
 
 
 def test_a_frozen_host_is_given_up_and_what_was_lost_there_gives_way(site: Site) -> None:
@@ -204,7 +204,7 @@ def test_a_frozen_host_is_given_up_and_what_was_lost_there_gives_way(site: Site)
         with Build(site, "green", "echo I am built") as other:
             other.end()
             assert other.error is None
-        wait_until(site.is_clean, what="nothing is left on the host")
+        wait_until(site.is_clean, 75, what="nothing is left on the host")
 
 
 def test_without_sshd_the_host_is_given_up_at_once(site: Site) -> None:

@@ -80,7 +80,7 @@ def test_a_build_that_nobody_asks_for_ends_by_itself(client: Client, tmp_path: P
     client.start(tmp_path, "print begun\nwait")
     assert client.hear("log").data == b"begun\n"
     client.line.close()
-    wait_until(lambda: not runs(tmp_path), what="the guard has removed everything")
+    wait_until(lambda: not runs(tmp_path), 75, what="the guard has removed everything")
 
 
 def test_a_build_that_is_asked_for_goes_on_without_us(client: Client, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_build_that_is_asked_for_goes_on_without_us(client: Client, tmp_path: 
     other.ask("cancel", run="f-1")
     assert other.hear("end").fields["outcome"]["error"] == "Canceled"
     other.ask("done", run="f-1")
-    wait_until(lambda: not runs(tmp_path))
+    wait_until(lambda: not runs(tmp_path), 75)
     other.line.close()
 
 
@@ -109,7 +109,7 @@ def test_a_lost_build_gives_way_to_the_next(client: Client, tmp_path: Path) -> N
     assert [path.name for path in runs(tmp_path)] == ["f-2"]
     assert other.hear("end")
     other.ask("done", run="f-2")
-    wait_until(lambda: not runs(tmp_path))
+    wait_until(lambda: not runs(tmp_path), 75)
     other.line.close()
 
 
@@ -124,7 +124,7 @@ def test_other_farms_builds_do_not_give_way(client: Client, tmp_path: Path) -> N
     assert {path.name for path in runs(tmp_path)} == {"f-1", "g-1"}
     for one, run in ((other, "g-1"), (client, "f-1")):
         one.ask("done", run=run)
-    wait_until(lambda: not runs(tmp_path))
+    wait_until(lambda: not runs(tmp_path), 75)
     other.line.close()
 
 
@@ -168,7 +168,7 @@ def test_errors_come_back_as_what_they_are(
     with pytest.raises(error, match=says):
         builder.build(hosts.request(tmp_path, text), Quiet())
     builder.close()
-    wait_until(lambda: not runs(tmp_path))
+    wait_until(lambda: not runs(tmp_path), 75)
 
 
 def test_a_host_that_cannot_build_says_what_is_missing(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_builder_that_is_killed_is_noticed(client: Client, tmp_path: Path) -> 
     os.kill(_builder_of(run), signal.SIGKILL)
     assert client.hear("end").fields["outcome"]["error"] == "Killed"
     client.ask("done", run="f-1")
-    wait_until(lambda: not runs(tmp_path))
+    wait_until(lambda: not runs(tmp_path), 75)
 
 
 def _builder_of(run: Path) -> int:
