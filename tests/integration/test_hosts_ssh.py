@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,14 +104,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 class Build:
-    """A build in a thread of its own."""
+    """A build in a thread of its own, which stays until the connection is closed: ssh dies with
+    the thread that started it, and what was said last would be lost."""
 
     def __init__(self, site: Site, name: str, text: str, limit: int = 1, **options: Any) -> None:
         self.watch = Watch()
         self.artifacts: tuple[Artifact, ...] = ()
-        self.error: BaseException | None = None
+        self.error: CoprBackendError | None = None
         self.builder = site.builder(limit, **options)
         self._request = site.request(self.builder, site.srpm(name, text))
+        self._over, self._leave = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
@@ -119,6 +121,10 @@ class Build:
             self.artifacts = self.builder.build(self._request, self.watch)
         except CoprBackendError as error:
             self.error = error
+        finally:
+            self._over.set()
+            self._leave.wait()
+            self.builder.close()
 
     def __enter__(self) -> "Build":
         self._thread.start()
@@ -126,21 +132,22 @@ class Build:
 
     def printed(self, text: bytes) -> "Build":
         """Wait until it has."""
-        known: Callable[[], bool] = lambda: text in self.watch.log or not self._thread.is_alive()  # noqa: E731
-        wait_until(known, 60, f"{text!r}, {self.error}")
+        wait_until(lambda: text in self.watch.log or self._over.is_set(), 60, f"{text!r}")
         assert text in self.watch.log, (self.error, self.watch.log)
         return self
 
     def end(self) -> None:
-        self._thread.join(90)
-        assert not self._thread.is_alive()
+        assert self._over.wait(90)
 
     def __exit__(self, *_: object) -> None:
-        if self._thread.is_alive():
+        if not self._over.is_set():
             self.watch.stop()
-        self.end()
+        try:
+            self.end()
+        finally:
+            self._leave.set()
+            self._thread.join()
         self.builder.cleanup(self._request.workdir, 0)
-        self.builder.close()
         self.watch.close()
 
 
