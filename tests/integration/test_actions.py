@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from backend.exceptions import ActionError, FrontendError, InfrastructureError
 from backend.repository import is_published
 from backend.rpmfile import is_signed
 from tests.frontend.server import RecordedFrontend, recorded
+from tests.integration.deeds import killed_before
 from tests.integration.repositories import add, build_packages, listed, primary
 
 pytestmark = [pytest.mark.createrepo, pytest.mark.rpmbuild]
@@ -295,20 +297,16 @@ def test_killed_at_any_moment_it_starts_again(
     )  # fmt: skip
     shutil.copytree(yard.destdir, reference.destdir)
     perform(action, reference)
-    fork = multiprocessing.get_context("fork")
-    kills = 0
-    for moment in range(200):
-        process = fork.Process(target=perform, args=(action, yard))
+    deeds, fork = 1, multiprocessing.get_context("fork")
+    while True:
+        process = fork.Process(target=killed_before, args=(deeds, perform, action, yard))
         process.start()
-        process.join(moment * 0.003)
-        kills += process.is_alive()
-        process.kill()
         process.join()
         if process.exitcode == 0:
             break
-    else:
-        pytest.fail("it never came to its end")
-    assert kills > 3
+        assert process.exitcode == -signal.SIGKILL
+        deeds += 1 + deeds // 8
+    assert deeds > 3
     assert tree(yard.destdir) == tree(reference.destdir)
     for metadata in reference.destdir.rglob("repodata"):
         there = yard.destdir / metadata.parent.relative_to(reference.destdir)

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from backend.config import Config
 from backend.prune import Pruner
 from backend.pruning import Known, Step
 from backend.repository import publish
+from tests.integration.deeds import killed_before
 from tests.integration.repositories import add, build_packages, listed
 from tests.unit.test_web_lab import Lab, make_config, running_lab
 
@@ -232,28 +232,15 @@ class Ledger:
         pass
 
 
-_DEEDS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "subprocess.Popen"}
-
-
-def work(config: Config, deed: int) -> None:
-    """Prune in this process, which is killed before its `deed`-th change of the disk."""
-    left = [deed]
-
-    def count(event: str, _arguments: object) -> None:
-        if event in _DEEDS:
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
+def work(config: Config) -> None:
     pruner = Pruner(config=config, books=Ledger(), say=lambda _: None)
     pruner.carry_out(pruner.plan(OLD + 86400.0 * 100))
     assert not pruner.failed
-    os._exit(0)
 
 
 def killed(config: Config, deed: int) -> bool:
-    process = multiprocessing.get_context("fork").Process(target=work, args=(config, deed))
+    fork = multiprocessing.get_context("fork")
+    process = fork.Process(target=killed_before, args=(deed, work, config))
     process.start()
     process.join()
     assert process.exitcode in (0, -signal.SIGKILL)
