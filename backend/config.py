@@ -1,31 +1,21 @@
 """Reads `copr-be.conf` into one frozen value; every problem is one `ConfigError` line."""
 
 import configparser
-import difflib
-import ipaddress
-import os
 import platform
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
-from backend.chroot import Chroot
-from backend.exceptions import ConfigError, ProtocolError
+from backend.configwords import wrong_names, wrong_signing, wrong_urls
+from backend.exceptions import ConfigError
 from backend.hostwords import wrong_hosts
 from backend.legacy import translate
 from backend.options import OPTIONS, Option
+from backend.optiontext import convert
 
 DEFAULT_PATH = Path("/etc/copr/copr-be.conf")
-_GROUP_KEY = re.compile(r"group(\d+)_(\w+)")
-_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-_PERIODS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_TRUE, _FALSE = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +231,7 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
 
 
 def _build(path: Path, raw: Mapping[str, Mapping[str, str]], notes: tuple[str, ...]) -> Config:
-    problems = list(_wrong_names(path, raw))
+    problems = list(wrong_names(path, raw))
     values: dict[str, Any] = {}
     for option in OPTIONS:
         if not option.group:
@@ -253,7 +243,7 @@ def _build(path: Path, raw: Mapping[str, Mapping[str, str]], notes: tuple[str, .
         for number in range(values["build_groups"])
     )
     config = Config(path=path, groups=groups, notes=notes, **values)
-    problems += [*_wrong_urls(config), *_wrong_signing(config), *wrong_hosts(config)]
+    problems += [*wrong_urls(config), *wrong_signing(config), *wrong_hosts(config)]
     if problems:
         error = ConfigError(*problems)
         error.repaired = config
@@ -264,10 +254,10 @@ def _build(path: Path, raw: Mapping[str, Mapping[str, str]], notes: tuple[str, .
 def _value(path: Path, option: Option, key: str, text: str, problems: list[str]) -> Any:
     """The option's value; a wrong one is noted, and its default stands in for it."""
     try:
-        return _convert(path, option, key, text)
+        return convert(path, option, key, text)
     except ConfigError as error:
         problems.extend(error.problems)
-        return _convert(path, option, key, option.default)
+        return convert(path, option, key, option.default)
 
 
 def _group(
@@ -294,187 +284,3 @@ def _pool(values: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: v for name, v in values.items() if name not in own and v is not None}
     machines = found.get("spawn_command") or found.get("resalloc_connection")
     return {**found, "hosts": found.get("hosts") or (() if machines else ("local",))}
-
-
-def _wrong_names(path: Path, raw: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    known: dict[str, list[str]] = {}
-    grouped = [option.name for option in OPTIONS if option.group]
-    for option in OPTIONS:
-        if not option.group:
-            known.setdefault(option.section, []).append(option.name)
-    for section, keys in raw.items():
-        if section not in known:
-            yield f"{path}: unknown section [{section}]{_hint(section, list(known))}"
-            continue
-        for key in keys:
-            match = _GROUP_KEY.fullmatch(key) if section == "backend" else None
-            if match and match.group(2) not in grouped:
-                names = [f"group{match.group(1)}_{name}" for name in grouped]
-                yield f"{path}: unknown key `{key}`{_hint(key, names)}"
-            if not match and key not in known[section]:
-                names = known[section] + (
-                    [f"group0_{n}" for n in grouped] if section == "backend" else []
-                )
-                yield f"{path}: [{section}] unknown key `{key}`{_hint(key, names)}"
-
-
-def _hint(word: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f", perhaps `{near[0]}`?" if near else f": one of {', '.join(names)}"
-
-
-def _convert(path: Path, option: Option, key: str, text: str) -> Any:
-    text = text.strip()
-    shown = "…" if option.kind == "secret" else " ".join(text.split())[:200]
-    where = f"{path}: [{option.section}] {key} = {shown}"
-    if "\n" in text or "\0" in text:
-        raise ConfigError(f"{where}: write it in one line")
-    if option.kind == "period":
-        text = _seconds(where, text)
-    if option.kind in ("int", "seconds", "bytes", "period"):
-        if not text and not option.default:
-            # Only max_workers and min_free have no fixed default.
-            return None if option.kind == "bytes" else os.cpu_count() or 1
-        return _number(option, where, text)
-    if option.kind == "bool":
-        return _truth(where, text)
-    if option.kind == "path":
-        return _path(option, where, text)
-    if option.kind in _LISTS:
-        return _LISTS[option.kind](where, tuple(text.replace(",", " ").split()))
-    if option.kind == "class" and _CLASS.fullmatch(text):
-        return text
-    if option.choices and text not in option.choices:
-        own = " or package.module:Class" if option.kind == "class" else ""
-        raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}{own}")
-    return text
-
-
-def _truth(where: str, text: str) -> bool:
-    if text.lower() not in _TRUE | _FALSE:
-        raise ConfigError(f"{where}: write yes or no")
-    return text.lower() in _TRUE
-
-
-def _path(option: Option, where: str, text: str) -> Path | str:
-    if not text and not option.default:
-        return ""
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    if not path.is_absolute():
-        raise ConfigError(f"{where}: give an absolute path")
-    return path
-
-
-def _paths(where: str, words: tuple[str, ...]) -> Mapping[str, Path]:
-    found = {}
-    for part in words:
-        name, _, path = part.partition("=")
-        try:
-            Chroot.parse(name)
-        except ProtocolError as error:
-            raise ConfigError(f"{where}: {error}") from error
-        if not path.startswith("/"):
-            raise ConfigError(f"{where}: {part!r}: write CHROOT=/ABSOLUTE/PATH")
-        found[name] = Path(path)
-    return MappingProxyType(found)
-
-
-def _limits(where: str, words: tuple[str, ...]) -> Mapping[str, int]:
-    found = {}
-    for part in words:
-        name, eq, number = part.partition("=")
-        if not name or not eq or not re.fullmatch(r"[0-9]{1,6}", number):
-            raise ConfigError(f"{where}: {part!r} is no limit: write NAME=NUMBER,NAME=NUMBER")
-        found[name] = int(number)
-    return MappingProxyType(found)
-
-
-def _dates(where: str, words: tuple[str, ...]) -> Mapping[str, date]:
-    found = {}
-    for part in words:
-        name, _, day = part.partition("=")
-        try:
-            found[name] = date.fromisoformat(day)
-        except ValueError:
-            name = ""
-        if not name:
-            raise ConfigError(f"{where}: {part!r} is no end: write NAME=2024-11-26") from None
-    return MappingProxyType(found)
-
-
-def _words(_where: str, words: tuple[str, ...]) -> tuple[str, ...]:
-    return words
-
-
-#: What is written as words with spaces or commas between them.
-_LISTS: Mapping[str, Callable[[str, tuple[str, ...]], Any]] = {
-    "words": _words,
-    "limits": _limits,
-    "dates": _dates,
-    "paths": _paths,
-}
-
-
-def _seconds(where: str, text: str) -> str:
-    match = re.fullmatch(r"(\d{1,9})\s*([smhd]?)", text)
-    if not match:
-        raise ConfigError(f"{where}: write seconds, or e.g. 30m, 12h, 1d")
-    return str(int(match.group(1)) * _PERIODS[match.group(2)])
-
-
-def _number(option: Option, where: str, text: str) -> int:
-    match = re.fullmatch(r"(\d{1,18})\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
-    if not match or (match.group(2) and option.kind != "bytes"):
-        example = "e.g. 512M" if option.kind == "bytes" else "a whole number is needed"
-        raise ConfigError(f"{where}: {example}")
-    number = int(match.group(1)) * _UNITS[match.group(2).upper()]
-    if option.minimum is not None and number < option.minimum:
-        raise ConfigError(f"{where}: must be at least {option.minimum}")
-    if option.maximum is not None and number > option.maximum:
-        raise ConfigError(f"{where}: must be at most {option.maximum}")
-    return number
-
-
-def _wrong_signing(config: Config) -> Iterator[str]:
-    if config.signing_backend == "obs-sign" and not config.signing_domain:
-        yield (
-            f"{config.path}: [signing] domain is empty: obs-sign names keys by it, set it to"
-            " sign_domain of the Copr backend that made them"
-        )
-    for key in ("domain", "keygen_host"):
-        value = getattr(config, f"signing_{key}")
-        if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]*", value):
-            yield f"{config.path}: [signing] {key} = {value[:200]}: write a host name alone"
-
-
-def _wrong_urls(config: Config) -> Iterator[str]:
-    try:
-        config.distgit_lookaside.format(path="", name="", filename="", hashtype="", hash="")
-    except (LookupError, ValueError) as error:
-        yield (
-            f"{config.path}: distgit_lookaside = {config.distgit_lookaside}: {error}: only"
-            " {path}, {name}, {filename}, {hashtype} and {hash} are known"
-        )
-    for key in ("frontend_base_url", "results_baseurl", "web_public_url", "webhook_url"):
-        url = getattr(config, key)
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # a broken IPv6 address, a port out of range
-            good = False
-        if url and not good:
-            shown = "…" if key == "webhook_url" else url
-            yield f"{config.path}: {key} = {shown}: write http://HOST or https://HOST"
-    for network in config.web_hook_networks:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            yield f"{config.path}: hook_networks: {error}: write e.g. 10.1.0.0/16"
-    if not config.embedded and not config.results_baseurl:
-        yield (
-            f"{config.path}: results_baseurl is empty: with frontend_base_url set,"
-            " give the URL under which destdir is served"
-        )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backend import __version__
-from backend.cli import parser
+from backend.arguments import parser
 from backend.manpage import commands, render
 from tests.integration.farm import running
 

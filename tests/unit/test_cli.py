@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from backend import cli
+from backend import arguments, cli, dispatch
 
 
 def test_the_classic_call_works_as_ever() -> None:
-    args = cli.parser().parse_args(["-c", "a.conf", "-d", "-p", "a.pid", "-x", "-v"])
+    args = arguments.parser().parse_args(["-c", "a.conf", "-d", "-p", "a.pid", "-x", "-v"])
     assert (args.config, args.pidfile) == (Path("a.conf"), Path("a.pid"))
     assert (args.daemonize, args.exit_on_worker, args.verbose) == (True, True, True)
-    assert args.command is cli._run
+    assert args.command == "run"
 
 
 def test_nothing_at_all_runs_with_the_default_configuration() -> None:
-    args = cli.parser().parse_args([])
-    assert args.command is cli._run
+    args = arguments.parser().parse_args([])
+    assert args.command == "run"
     assert args.config == Path("/etc/copr/copr-be.conf")
     assert not args.daemonize
 
@@ -28,22 +28,22 @@ def test_nothing_at_all_runs_with_the_default_configuration() -> None:
     "line", ["-c a.conf -p x status", "status -c a.conf -p x", "-c b -p y status -c a.conf -p x"]
 )
 def test_options_stand_before_or_after_the_command(line: str) -> None:
-    args = cli.parser().parse_args(line.split())
+    args = arguments.parser().parse_args(line.split())
     assert (args.config, args.pidfile) == (Path("a.conf"), Path("x"))
-    assert args.command is cli._status
+    assert args.command == "status"
 
 
 def test_overrides_before_and_after_the_command_add_up() -> None:
-    args = cli.parser().parse_args(["-o", "web.port=1", "check", "-o", "web.port=2"])
-    assert cli._overrides(args) == {"web.port": "2"}
+    args = arguments.parser().parse_args(["-o", "web.port=1", "check", "-o", "web.port=2"])
+    assert dispatch.overrides(args) == {"web.port": "2"}
 
 
 def test_a_relative_pid_file_is_meant_from_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    args = cli.parser().parse_args(["-d", "-p", "here.pid"])
-    assert cli._pidfile(args) == tmp_path / "here.pid"
+    args = arguments.parser().parse_args(["-d", "-p", "here.pid"])
+    assert dispatch.pid_file(args) == tmp_path / "here.pid"
 
 
 @pytest.mark.parametrize("name", ["", "run", "check", "status", "why", "drain", "resume", "stop"])
