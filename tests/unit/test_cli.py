@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backend import arguments, cli, dispatch
+from backend.manpage import commands
 
 
 def test_the_classic_call_works_as_ever() -> None:
@@ -31,6 +32,10 @@ def test_options_stand_before_or_after_the_command(line: str) -> None:
     args = arguments.parser().parse_args(line.split())
     assert (args.config, args.pidfile) == (Path("a.conf"), Path("x"))
     assert args.command == "status"
+
+
+def test_every_command_is_known_to_the_dispatch() -> None:
+    assert set(dispatch.COMMANDS) == set(commands(arguments.parser()))
 
 
 def test_overrides_before_and_after_the_command_add_up() -> None:
