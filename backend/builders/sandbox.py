@@ -46,6 +46,8 @@ _NOTHING: Mapping[str, str] = {}
 
 #: Where groups are made, by `[builder] cgroup`: found out once, and passed on to forked workers.
 places: dict[str, Place | Nowhere] = {}
+#: The strictest options with which a sandbox was seen to start here, alike: none or one entry.
+strictest: list[tuple[str, ...]] = []
 
 
 def groups(config: Config) -> Place | Nowhere:
@@ -111,13 +113,10 @@ class Sandbox:
     def __init__(self, config: Config, trees: Sequence[Path] = ()) -> None:
         self._config = config
         self._trees = tuple(trees)
-        self._strict: tuple[str, ...] | None = None
 
     def on(self, trees: Sequence[Path]) -> "Sandbox":
         """The same with another root."""
-        made = Sandbox(self._config, trees)
-        made._strict = self._strict
-        return made
+        return Sandbox(self._config, trees)
 
     def small_shell(self) -> str:
         """The shell inside that starts fastest."""
@@ -136,14 +135,14 @@ class Sandbox:
     def _try(self, workdir: Path) -> str:
         error = ""
         for strict in (("--disable-userns",), ()):
-            self._strict = strict
+            strictest[:] = [strict]
             area = Area.make(self._config, workdir, 0)
             with self.command(area, ["/bin/sh", "-c", ": >/dev/null </proc/self/stat"]) as command:
                 result = command.run(30)
             if result.code == 0:
                 return ""
             error = error or result.last_line
-        self._strict = None
+        strictest.clear()
         return error
 
     @contextlib.contextmanager
@@ -174,7 +173,7 @@ class Sandbox:
             )
 
     def _options(self, net: bool) -> list[view.Word]:
-        strict = ("--disable-userns",) if self._strict is None else self._strict
+        strict = strictest[0] if strictest else ("--disable-userns",)
         root = self._root()
         shell = self._config.builder_macros and view.other_shell(root)
         options = [*_isolation(net), *strict, *view.system(root, shell=shell)]

@@ -4,13 +4,14 @@ What comes out is taken as results of a build are: plain files, under harmless n
 """
 
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from backend.builders import Monitor, collect, tidy
-from backend.builders.sandbox import Area, Sandbox
+from backend.builders.sandbox import Area, Sandbox, strictest
 from backend.builders.stream import Log, decisive_line, supervise
 from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError, ToolError
@@ -100,6 +101,9 @@ def run(room: Room, script: Script) -> Outcome:
 
 def _run(room: Room, script: Script) -> Outcome:
     sandbox = Sandbox(room.config)
+    if not strictest:  # nobody has tried it in this process
+        with tempfile.TemporaryDirectory(dir=room.workdir) as trial:
+            sandbox.preflight(Path(trial))
     area = room.area()
     room.inputs()
     binds = ["--bind", "{}/results", RESULTS, "--ro-bind", "{}/in", INPUTS]
