@@ -19,6 +19,7 @@ from typing import Any, Self
 from backend.constants import FINISHED, Status
 from backend.process import CLEAN_ENV, Child
 from tests.bench import note, proc
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 NOOP = "tests.bench.noop:NoopBuilder"
@@ -27,14 +28,6 @@ NOOP = "tests.bench.noop:NoopBuilder"
 def environment(**more: str) -> dict[str, str]:
     """The environment of every program that the bench starts."""
     return {**CLEAN_ENV, "PYTHONPATH": str(ROOT), "SPT_NOENV": "1", **more}
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Daemon:

@@ -24,7 +24,7 @@ from backend.config import load
 from tests.chaos import procs
 from tests.chaos.procs import Proc
 from tests.chaos.proxy import Proxy
-from tests.integration.farm import free_port
+from tests.ports import free_port
 
 #: embedded: everything by the master. proxy: a frontend of its own behind the fault proxy.
 #: external: the same, with a Redis of its own that is killed and restarted from its AOF.

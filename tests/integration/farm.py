@@ -17,9 +17,11 @@ from typing import Any
 import redis
 import urllib3
 
+from tests import ports
 from tests.conftest import wait_until
 
 _STARTS = itertools.count()
+free_port = ports.free_port
 
 SPEC = """\
 Name: {name}
@@ -51,13 +53,6 @@ def make_srpm(where: Path, name: str, build: str = "", tags: str = "BuildArch: n
     return where / "SRPMS" / f"{name}-1-1.src.rpm"
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 class Farm:
     """`start`, use `api` and the daemon's pids, `stop`."""
 
@@ -83,7 +78,7 @@ class Farm:
         with self.conf.open("w") as file:
             parser.write(file)
         self.url = f"http://127.0.0.1:{self.port}"
-        self.http = urllib3.PoolManager(retries=False, timeout=30)
+        self.http = urllib3.PoolManager(retries=False, timeout=120)
         self.process: subprocess.Popen[bytes] | None = None
 
     # --- the daemon -----------------------------------------------------------------------
@@ -142,7 +137,7 @@ class Farm:
             left = self.children()
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(20)
+                self.process.wait(60)
             self.process.kill()
             self.process.wait()
             for pid in left:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.conftest import wait_until
-from tests.integration.farm import free_port
+from tests.ports import free_port
 
 CONFIG = """\
 Port {port}
@@ -88,11 +88,12 @@ class Sshd:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         if not self.before:
-            wait_until(self.answers, what=f"sshd: {(self.top / 'log').read_text()}")
+            wait_until(self.answers, what="sshd answers")
+            assert self.process.poll() is None, (self.top / "log").read_text()
         return self
 
     def answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection((self.name, self.port), 5):
+        with contextlib.suppress(OSError), socket.create_connection((self.name, self.port), 60):
             return True
         return False
 

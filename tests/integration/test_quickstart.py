@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from tests.conftest import wait_until
-from tests.integration.farm import free_port
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.rpmbuild,

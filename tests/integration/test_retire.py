@@ -16,7 +16,7 @@ from backend.config import Config, load
 from backend.daemons import worker
 from backend.queues import Queues
 from tests.conftest import wait_until
-from tests.integration.farm import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.redis
 

@@ -17,7 +17,7 @@ from backend.commands.checks import Account
 from backend.config import Config, load
 from tests.frontend.server import PASSWORD, RecordedFrontend, recorded, status
 from tests.frontend.server import Fault as Broken
-from tests.integration.farm import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture
