@@ -189,7 +189,11 @@ def test_only_json_and_the_right_method(project: RecordedFrontend) -> None:
 
 
 def test_requests_at_the_same_time(project: RecordedFrontend) -> None:
-    threads = [threading.Thread(target=submit, args=(project,)) for _ in range(8)]
+    def submit_one() -> None:
+        with project.lock:
+            submit(project)
+
+    threads = [threading.Thread(target=submit_one) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

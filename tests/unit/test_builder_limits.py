@@ -97,8 +97,9 @@ def test_a_group_says_what_was_exceeded(
 def test_groups_of_killed_processes_are_swept(tmp_path: Path) -> None:
     place = Place(version=2, parents=dict.fromkeys(cgroup.NEEDED, tmp_path))
     mine, state = cgroup.name(tmp_path / "state", 3), tmp_path / "state"
-    dead = mine.replace(str(os.getpid()), str(2**22 + 1))
-    other = cgroup.name(tmp_path / "other", 3).replace(str(os.getpid()), str(2**22 + 1))
+    nobody = f"-{2**22 + 1}-3"
+    dead = mine.removesuffix(f"-{os.getpid()}-3") + nobody
+    other = cgroup.name(tmp_path / "other", 3).removesuffix(f"-{os.getpid()}-3") + nobody
     for name in (mine, dead, other):
         (tmp_path / name).mkdir()
     cgroup.sweep(place, state)

@@ -121,7 +121,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
 
 def _run_plain(argv: list[str]) -> None:
     with Child(argv) as child:
-        if child.wait(60):
+        if child.wait(300):
             raise CoprBackendError("debootstrap failed")
 
 

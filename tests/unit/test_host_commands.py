@@ -91,7 +91,7 @@ def test_a_program_that_leaves_another_one_behind_has_ended() -> None:
         "import os, signal\nif os.fork() == 0:\n os.setsid(); signal.alarm(60); signal.pause()\n"
         "print(1)"
     )
-    assert commands.execute("x", f'{sys.executable} -c "{program}"', {}, 30) == b"1\n"
+    assert commands.execute("x", f'{sys.executable} -c "{program}"', {}, 55) == b"1\n"
 
 
 # --- resalloc --------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def runs(top: Path) -> list[Path]:
 
 
 def test_a_build_that_nobody_asks_for_ends_by_itself(client: Client, tmp_path: Path) -> None:
-    client.setup(lease=1)
+    client.setup(lease=5)
     client.start(tmp_path, "print begun\nwait")
     assert client.hear("log").data == b"begun\n"
     client.line.close()

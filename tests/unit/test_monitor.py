@@ -39,12 +39,12 @@ def test_a_build_is_not_waited_for_longer_than_its_own_limit(
     monitor: BuildMonitor, promises: list[float]
 ) -> None:
     with monitor.limit(time.monotonic() + 100, 60):
-        assert promises.pop() == pytest.approx(160, abs=5)
+        assert promises.pop() == pytest.approx(160, abs=30)
         monitor.check()
-        assert promises.pop() == pytest.approx(160, abs=5)
+        assert promises.pop() == pytest.approx(160, abs=30)
         monitor.output(b"x")
-        assert promises.pop() == pytest.approx(160, abs=5)
-    assert promises.pop() == pytest.approx(100 + STEP, abs=5)
+        assert promises.pop() == pytest.approx(160, abs=30)
+    assert promises.pop() == pytest.approx(100 + STEP, abs=30)
 
 
 def test_what_is_past_its_limit_but_speaks_does_not_hang(

@@ -1,5 +1,6 @@
 """The door to other programs, with real ones: limits, kills, descriptors, identities."""
 
+import gc
 import os
 import select
 import signal
@@ -26,13 +27,22 @@ def gone(pid: int) -> bool:
     return ProcessId.of(pid) is None
 
 
+def until_written(file: Path, script: str) -> None:
+    """Have the script killed by its timeout, but not before it has written its file."""
+    timeout = 0.3
+    while not (file.exists() and file.read_text().endswith("\n")):
+        with pytest.raises(ToolError, match=rf"sh did not end within {timeout:g} s and was killed"):
+            run(sh(script), timeout=timeout)
+        timeout *= 3
+
+
 def test_run_returns_code_and_both_streams() -> None:
-    result = run(sh("echo out; echo err >&2; exit 7"), timeout=30)
+    result = run(sh("echo out; echo err >&2; exit 7"), timeout=100)
     assert (result.code, result.stdout, result.stderr) == (7, b"out\n", b"err\n")
 
 
 def test_a_death_by_signal_is_a_negative_code() -> None:
-    assert run(sh("kill -TERM $$"), timeout=30).code == -signal.SIGTERM
+    assert run(sh("kill -TERM $$"), timeout=100).code == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
@@ -45,18 +55,18 @@ def test_a_death_by_signal_is_a_negative_code() -> None:
     ],
 )
 def test_the_last_line_is_what_to_show(script: str, expected: str) -> None:
-    assert run(sh(script), timeout=30).last_line == expected
+    assert run(sh(script), timeout=100).last_line == expected
 
 
 def test_large_output_on_both_streams_does_not_deadlock() -> None:
     script = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2; head -c 9 /dev/zero"
-    result = run(sh(script), timeout=30)
+    result = run(sh(script), timeout=100)
     assert (len(result.stdout), len(result.stderr)) == (1_000_009, 1_000_000)
 
 
 def test_too_much_output_is_killed() -> None:
     with pytest.raises(ToolError, match="printed more than 1000 bytes"):
-        run(["cat", "/dev/zero"], timeout=30, limit=1000)
+        run(["cat", "/dev/zero"], timeout=100, limit=1000)
 
 
 @pytest.mark.parametrize("quiet", ["", "exec >&- 2>&-;"])
@@ -64,26 +74,25 @@ def test_a_timeout_kills_the_whole_group(tmp_path: Path, quiet: str) -> None:
     pids = tmp_path / "pids"
     script = f"{quiet} trap '' TERM; sleep 600 & echo $$ $! > {pids}; wait"
     begin = time.monotonic()
-    with pytest.raises(ToolError, match=r"sh did not end within 0\.5 s and was killed"):
-        run(sh(script), timeout=0.5)
-    assert time.monotonic() - begin < 100
+    until_written(pids, script)
+    assert time.monotonic() - begin < 300
     wait_until(lambda: all(map(gone, map(int, pids.read_text().split()))), 10, "both are killed")
 
 
 def test_programs_get_a_clean_environment_and_no_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "password")
-    result = run(sh("env; cat"), timeout=30)
+    result = run(sh("env; cat"), timeout=100)
     names = {line.partition(b"=")[0] for line in result.stdout.splitlines()}
     assert b"SECRET" not in names
     assert {b"PATH", b"LANG"} <= names
-    assert run(sh("echo $X"), timeout=30, env={"X": "1", "PATH": "/bin"}).stdout == b"1\n"
+    assert run(sh("echo $X"), timeout=100, env={"X": "1", "PATH": "/bin"}).stdout == b"1\n"
 
 
 def test_only_the_named_descriptors_are_inherited(tmp_path: Path) -> None:
     shared, private = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
     os.set_inheritable(private, True)
     try:
-        seen = run(["ls", "/proc/self/fd"], timeout=30, pass_fds=(shared,)).stdout.split()
+        seen = run(["ls", "/proc/self/fd"], timeout=100, pass_fds=(shared,)).stdout.split()
     finally:
         os.close(shared)
         os.close(private)
@@ -92,14 +101,15 @@ def test_only_the_named_descriptors_are_inherited(tmp_path: Path) -> None:
 
 
 def test_it_runs_in_the_given_directory_and_leaks_no_descriptor(tmp_path: Path) -> None:
+    gc.collect()  # what earlier tests have left open
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
-        assert run(["pwd"], timeout=30, cwd=tmp_path).stdout.strip() == bytes(tmp_path)
+        assert run(["pwd"], timeout=100, cwd=tmp_path).stdout.strip() == bytes(tmp_path)
         with pytest.raises(ToolError):
             run(["sleep", "60"], timeout=0)
         with pytest.raises(ToolError, match="cannot start pwd: No such file"):
-            run(["pwd"], timeout=30, cwd=tmp_path / "none")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+            run(["pwd"], timeout=100, cwd=tmp_path / "none")
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_missing_program_comes_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,11 +126,14 @@ def test_find_gives_an_absolute_path() -> None:
 
 
 def test_a_child_has_a_session_of_its_own_and_tells_its_end() -> None:
-    with Child(["sleep", "0.2"]) as child:
-        assert os.getsid(child.pid) == child.pid
+    reader, writer = os.pipe()
+    with Child(["cat"], stdin=reader) as child:
+        os.close(reader)
+        wait_until(lambda: os.getsid(child.pid) == child.pid)
         assert child.poll() is None
         assert child.wait(0) is None
-        assert select.select([child], [], [], 30)[0] == [child]
+        os.close(writer)
+        assert select.select([child], [], [], 100)[0] == [child]
         assert child.wait(0) == 0
         assert child.kill() == 0, "killing what has ended changes nothing"
     child.close()
@@ -131,14 +144,14 @@ def test_stop_is_patient_and_then_is_not(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     with Child(sh(f"trap 'touch {polite}; exit 5' TERM; touch {ready}; sleep 600 & wait")) as child:
         wait_until(ready.exists)
-        assert child.stop(20) == 5
+        assert child.stop(100) == 5
     assert polite.exists()
     ready.unlink()
     with Child(sh(f"trap '' TERM; touch {ready}; while :; do sleep 600; done")) as child:
         wait_until(ready.exists)
         begin = time.monotonic()
         assert child.stop(0.2) == -signal.SIGKILL
-        assert time.monotonic() - begin < 100
+        assert time.monotonic() - begin < 300
 
 
 def test_leaving_the_block_kills_the_group(tmp_path: Path) -> None:
@@ -203,6 +216,5 @@ def test_a_process_name_with_parentheses_is_parsed(tmp_path: Path) -> None:
 
 def test_what_a_program_leaves_in_its_group_is_killed_too(tmp_path: Path) -> None:
     pidfile = tmp_path / "pid"
-    with pytest.raises(ToolError, match="did not end"):
-        run(["/bin/sh", "-c", f"sleep 600 & echo $! > {pidfile}"], timeout=0.5)
+    until_written(pidfile, f"sleep 600 & echo $! > {pidfile}")
     wait_until(lambda: ProcessId.of(int(pidfile.read_text())) is None, 10)

@@ -17,7 +17,7 @@ from backend.quickstart.daemon import Daemon, DaemonEnded
 from backend.quickstart.follow import LogReader, follow, step
 
 
-def daemon(tmp_path: Path, script: str, grace: float = 5) -> Daemon:
+def daemon(tmp_path: Path, script: str, grace: float = 60) -> Daemon:
     """A daemon whose program is `script`; it can `tell("READY=1")`."""
     program = tmp_path / "stand_in.py"
     head = """
@@ -130,7 +130,7 @@ def test_status_lines_come_until_ready(tmp_path: Path) -> None:
     """
     lines: list[str] = []
     with daemon(tmp_path, script) as child:
-        child.wait_ready(30, lines.append)
+        child.wait_ready(100, lines.append)
     assert lines == ["starting redis-server", "serving"]
 
 
@@ -141,7 +141,7 @@ def test_last_words_of_a_daemon_that_does_not_start(tmp_path: Path) -> None:
         sys.exit(3)
     """
     with daemon(tmp_path, script) as child, pytest.raises(DaemonEnded) as caught:
-        child.wait_ready(30, print)
+        child.wait_ready(100, print)
     assert str(caught.value) == "port 5000 is taken: choose another"
     assert caught.value.exit_code == Exit.ALREADY_RUNNING
 
@@ -149,14 +149,14 @@ def test_last_words_of_a_daemon_that_does_not_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["sys.exit(0)", "os.kill(os.getpid(), 9)", "sys.exit(77)"])
 def test_any_other_early_end_is_a_failure(tmp_path: Path, end: str) -> None:
     with daemon(tmp_path, end) as child, pytest.raises(DaemonEnded) as caught:
-        child.wait_ready(30, print)
+        child.wait_ready(100, print)
     assert caught.value.exit_code == Exit.FAILED
 
 
 def test_daemon_that_dies_later_is_noticed_at_once(tmp_path: Path) -> None:
     def serve() -> None:
         with daemon(tmp_path, "tell('READY=1'); sys.exit('out of disk')") as child:
-            child.wait_ready(30, print)
+            child.wait_ready(100, print)
             child.wait_end()
 
     with pytest.raises(DaemonEnded, match="out of disk"):
@@ -173,7 +173,7 @@ def test_routine_output_waits_for_the_end(
         signal.pause()
     """
     with daemon(tmp_path, script) as child:
-        child.wait_ready(30, print)
+        child.wait_ready(100, print)
     err = capsys.readouterr().err
     assert "news" in err
     assert "routine" not in err
@@ -196,7 +196,7 @@ def test_signal_ends_the_wait_and_term_reaches_the_daemon(tmp_path: Path) -> Non
     """
     before = signal.getsignal(signal.SIGTERM)
     with daemon(tmp_path, script) as child:
-        child.wait_ready(30, print)
+        child.wait_ready(100, print)
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped):
             child.wait_end()
@@ -212,7 +212,7 @@ def test_daemon_deaf_to_term_is_killed(tmp_path: Path) -> None:
     """
     pids: list[str] = []
     with daemon(tmp_path, script, grace=0.1) as child:
-        child.wait_ready(30, pids.append)
+        child.wait_ready(100, pids.append)
     assert not Path("/proc", pids[0]).exists()
 
 

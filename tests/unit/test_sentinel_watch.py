@@ -18,6 +18,7 @@ from backend.daemons.sentinel import KEEP, Watch
 from backend.events import Event, Events
 from backend.process import ProcessId
 from backend.queues import Queues
+from tests.conftest import wait_until
 
 
 class Bench:
@@ -36,6 +37,7 @@ class Bench:
         self.started.append(subprocess.Popen(["sleep", "600"]))
         found = ProcessId.of(self.started[-1].pid)
         assert found
+        wait_until(lambda: found.state == "S", what="it sleeps")
         return found
 
     def worker(self, name: str) -> ProcessId:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from backend.frontend import Frontend
 from backend.locks import PidFile
 from backend.process import ProcessId
 from backend.queues import Queues
+
+#: For how long the farm below has been building, on a machine that takes its time.
+LATELY = re.compile(r"3m (1[2-9]|[2-5]\d)s")
 
 
 class Away:
@@ -113,13 +117,14 @@ def test_a_daemon_that_serves(farm: Config, monkeypatch: pytest.MonkeyPatch) -> 
     assert found.state == "serving"
     assert found.master
     assert found.master["pid"] == os.getpid()
-    assert abs(found.master["since"] - time.time()) < 3600
+    assert abs(found.master["since"] - time.time()) < 7 * 86400
     assert status.exit_code(found) == 0
     assert [(w["task"], w["alive"]) for w in found.workers] == [
         ("7-debian-12-x86_64", True),
         ("8-debian-12-x86_64", False),
     ]
-    pieces = ("3m 12s", "4194305 is dead", "4 tasks, 1 only for a free worker")
+    assert LATELY.search(text)
+    pieces = ("4194305 is dead", "4 tasks, 1 only for a free worker")
     for piece in (*pieces, "owner jdoe has 2 builds", "about 1h 1m", "1 report that the frontend"):
         assert piece in text
     assert "disk [31m full" in text, "no escape sequence reaches the terminal"
@@ -197,7 +202,7 @@ def test_frontend_trouble_is_1(farm: Config, client: "redis.Redis") -> None:
 @pytest.mark.parametrize(
     ("wanted", "line"),
     [
-        ("7", "7-debian-12-x86_64: building for 3m 12s, worker 0-0, pid "),
+        ("7", "7-debian-12-x86_64: building for LATELY, worker 0-0, pid "),
         ("8-debian-12-x86_64", "is dead: it goes back to the queue"),
         ("9", "number 1 in the queue of group 0 (PC)"),
         ("10", "waits: owner jdoe has 2 builds; position 3; starts in about 1h 1m"),
@@ -206,7 +211,7 @@ def test_frontend_trouble_is_1(farm: Config, client: "redis.Redis") -> None:
 )
 def test_why(farm: Config, capsys: pytest.CaptureFixture[str], wanted: str, line: str) -> None:
     assert why.run(farm, wanted) == 0
-    assert line in capsys.readouterr().out
+    assert line in LATELY.sub("LATELY", capsys.readouterr().out)
 
 
 def test_why_of_something_that_nobody_knows(

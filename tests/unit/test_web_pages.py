@@ -231,8 +231,13 @@ def test_machines_are_told(tmp_path: Path) -> None:
 
 
 def test_ready_and_workers_follow_the_farm(tmp_path: Path) -> None:
-    views = [View(workers=(Bench(name="0-1", group=0, task="1-x", since=time.time() - 90),))]
-    with running_lab(tmp_path, look=lambda: views[-1]) as lab:
+    views: list[View] = []
+
+    def look() -> View:
+        busy = Bench(name="0-1", group=0, task="1-x", since=time.time() - 90)
+        return views[-1] if views else View(workers=(busy,))
+
+    with running_lab(tmp_path, look=look) as lab:
         assert lab.client.get("/readyz").json() == {"status": "ready", "reasons": []}
         assert re.search(r"1 min [23]\d s", lab.client.get("/workers").text)
         views.append(View(drained="maintenance", grabber={"trouble": "frontend is away"}))

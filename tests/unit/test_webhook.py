@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.server.gate:
-            self.server.gate.wait(30)
+            self.server.gate.wait(100)
         self.server.got.append((dict(self.headers.items()), body))
         self._answer(self.server.hook_status)
 
@@ -108,7 +108,7 @@ class Bench:
         self.target = Target(
             url=peer.url + "/hook/token",
             secret=SECRET,
-            timeout=5,
+            timeout=60,
             give_up=3 * DAY,
             frontend=peer.url,
             public="https://copr.example.org",
@@ -325,7 +325,7 @@ def config(top: Path, peer: Peer) -> Config:
         "redis_url": "",
         "webhook_url": peer.url,
         "webhook_secret": SECRET,
-        "webhook_timeout": 5,
+        "webhook_timeout": 60,
         "webhook_give_up": 1000,
         "frontend_url": peer.url,
         "frontend_base_url": "",
