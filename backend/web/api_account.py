@@ -12,6 +12,12 @@ from backend.web.request import Ctx, CurrentUser
 router = APIRouter(prefix="/api_3")
 
 
+@router.get("")
+def home() -> Response:
+    """Which API is this?"""
+    return JSONResponse({"version": 3})
+
+
 @router.get("/auth-check")
 def auth_check(user: CurrentUser) -> Response:
     """Whose token is it?"""

@@ -169,9 +169,10 @@ def _delete(session: Session, user: User, build_id: int) -> Build:
     if not may:
         raise ApiError(403, f"You are not allowed to delete build `{build_id}`.")
     if in_progress(session, build):
-        raise ApiError(
-            409, f"Build {build_id} is not finished: wait for it, or copr-cli cancel {build_id}"
-        )
+        remedy = f"wait for it, or copr-cli cancel {build_id}"
+        if build.canceled:
+            remedy = "its tasks are being stopped; try again in a moment"
+        raise ApiError(409, f"Build {build_id} is not finished: {remedy}")
     session.delete(build)
     return build
 

@@ -1,14 +1,14 @@
-"""API v3: packages of a project, and the monitor."""
+"""API v3: packages of a project."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
-from backend.constants import Source, Status
+from backend.constants import Source
 from backend.web import actions, books, housekeeping, latest, names, openapi, origins
 from backend.web.api_projects import own_project
 from backend.web.errors import ApiError
@@ -105,15 +105,15 @@ def package_get(
     ownername: str,
     projectname: str,
     packagename: str,
-    with_latest_build: bool = False,
-    with_latest_succeeded_build: bool = False,
+    with_latest_build: bool = False,  # noqa: ARG001
+    with_latest_succeeded_build: bool = False,  # noqa: ARG001
 ) -> Response:
-    """One package."""
-    wanted = (with_latest_build, with_latest_succeeded_build)
+    """One package. Its latest builds are there in any case, as the real frontend has it: there
+    the text `False`, which clients send, is true."""
     with ctx.reading() as session:
         project = get_project(session, ownername, projectname)
         package = get_package(session, project, packagename)
-        return JSONResponse(_packages_json(ctx, session, project, [package], wanted)[0])
+        return JSONResponse(_packages_json(ctx, session, project, [package], (True, True))[0])
 
 
 def _options(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,6 +167,11 @@ def package_add(
     return JSONResponse(reply)
 
 
+@router.put(
+    "/package/edit/{ownername}/{projectname}/{package_name}/{source_type_text}",
+    operation_id="package_edit_put",
+    openapi_extra=openapi.body(),
+)
 @router.post(
     "/package/edit/{ownername}/{projectname}/{package_name}/{source_type_text}",
     openapi_extra=openapi.body(),
@@ -181,16 +186,17 @@ def package_edit(
     source_type_text: str,
     body: JsonObject,
 ) -> Response:
-    """Change what a package is built from; with the same kind of source, null keeps a field."""
+    """Change what a package is built from; with the same kind of source, null keeps a field.
+    `None` as the kind, which the client library sends for nothing, keeps it as well."""
     with ctx.writing() as session:
         project = own_project(session, user, ownername, projectname, "edit packages of")
         package = get_package(session, project, package_name)
-        fields = dict(body)
-        if package.source_type and Source(package.source_type).name.lower() == source_type_text:
-            fields = origins.merged(source_type_text, package.source, body)
-        kind, source = origins.source(
-            source_type_text, {**fields, "package_name": package.name}, ctx.config
-        )
+        before = Source(package.source_type or Source.UNSET).name.lower()
+        wanted = before if source_type_text == "None" else source_type_text
+        fields = {**body, "package_name": package.name}
+        if wanted == before:
+            fields = origins.merged(wanted, package.source, fields)
+        kind, source = origins.source(wanted, fields, ctx.config)
         package.source_type, package.source = int(kind), source
         package.options = {**package.options, **_options(body)}
         reply = _reply(ctx, session, project, package)
@@ -236,44 +242,3 @@ def _named(session: Session, user: User, body: Mapping[str, Any]) -> tuple[Proje
         raise ApiError(400, "Missing argument ownername or projectname")
     project = own_project(session, user, owner, name, "edit packages of")
     return project, get_package(session, project, body.get("package_name"))
-
-
-@router.get("/monitor")
-def monitor(
-    *,
-    ctx: Ctx,
-    ownername: str,
-    projectname: str,
-    project_dirname: str | None = None,
-    additional_fields: Annotated[list[str] | None, Query(alias="additional_fields[]")] = None,
-) -> Response:
-    """The latest build of each package in each chroot."""
-    wanted = additional_fields or []
-    for field in wanted:
-        if field not in _LOGS:
-            raise ApiError(400, f"Wrong additional_fields argument(s): {field[:100]}")
-    packages: dict[str, dict[str, Any]] = {}
-    with ctx.reading() as session:
-        project = get_project(session, ownername, projectname)
-        base = f"{ctx.config.results_url}/{project.owner}"
-        for row in latest.by_chroot(session, project, project_dirname or project.name):
-            chroots = packages.setdefault(row.pkg_name, {})
-            where = f"{base}/{row.dirname}/{row.name}/{row.result_dir}"
-            chroots[row.name] = {
-                "state": Status(row.status).label,
-                "status": row.status,
-                "build_id": row.id,
-                "pkg_version": row.pkg_version,
-                **{
-                    field: f"{where}/{_LOGS[field]}" if row.result_dir else None for field in wanted
-                },
-            }
-    items = [{"name": name, "chroots": chroots} for name, chroots in sorted(packages.items())]
-    message = "Project monitor request successful"
-    return JSONResponse({"output": "ok", "message": message, "packages": items})
-
-
-_LOGS = {
-    "url_build_log": "builder-live.log.gz",
-    "url_backend_log": "backend.log.gz",
-}

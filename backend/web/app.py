@@ -22,6 +22,7 @@ from backend.web import (
     api_chroots,
     api_forks,
     api_hooks,
+    api_monitor,
     api_packages,
     api_permissions,
     api_projects,
@@ -56,7 +57,8 @@ _NUL = "The address holds a NUL character"
 #: In this order: `/coprs/build/…` comes before `/coprs/<owner>/…`.
 PARTS = (
     *(backend_api, backend_actions, api_submit, api_builds, api_projects, api_forks),
-    *(api_chroots, api_packages, api_permissions, api_account, api_hooks, api_promote),
+    *(api_chroots, api_packages, api_monitor, api_permissions, api_account),
+    *(api_hooks, api_promote),
     *(results, pages, browser, live, machines),
     *(page_build, page_hooks, page_project, webhooks),
 )
@@ -83,7 +85,7 @@ class Door:
             return
         path = path.rstrip("/")
         scope = {**scope, "path": path}
-        if path.startswith("/api_3/"):
+        if path.startswith("/api_3"):
             await self._app(scope, receive, send)
             return
 

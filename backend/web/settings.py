@@ -8,6 +8,8 @@ from backend.web.errors import ApiError
 from backend.web.models import Project
 
 ISOLATION = ("default", "simple", "nspawn")
+#: Where results are kept; the real frontend also has Pulp.
+STORAGE = "backend"
 BOOTSTRAP = ("default", "on", "off", "image", "custom_image")
 
 #: What a project has besides name, description and chroots, with its defaults.
@@ -74,6 +76,8 @@ def of_chroot(project: Project, chroot: str) -> dict[str, Any]:
 def read(body: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a request gives; null means "not given"."""
     given = dict(body)
+    if given.get("storage") not in (None, STORAGE):
+        raise ApiError(400, f"storage: results are kept on disk here: give {STORAGE!r}, or nothing")
     if given.get("repos") is not None:  # its name in project/edit
         given["additional_repos"] = given["repos"]
     found = {key: given[key] for key in _ALL if given.get(key) is not None}
@@ -117,6 +121,11 @@ def bootstrap(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"bootstrap": value} | ({"bootstrap_image": image} if value == "custom_image" else {})
 
 
+def _words(key: str, value: str) -> list[str]:
+    """The words of a list given as text; copr-cli documents commas between modules."""
+    return (value.replace(",", " ") if key == "additional_modules" else value).split()
+
+
 def read_chroot(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a request changes of a chroot's settings."""
     changes: dict[str, Any] = {}
@@ -124,7 +133,7 @@ def read_chroot(body: Mapping[str, Any]) -> dict[str, Any]:
         value = body.get(key)
         if value is None:
             continue
-        words = value.split() if isinstance(value, str) else names.strings(value, key)
+        words = _words(key, value) if isinstance(value, str) else names.strings(value, key)
         if any(len(word) > 2000 or not word.isprintable() or " " in word for word in words):
             raise ApiError(400, f"{key}: must be words with spaces between them")
         changes[key] = list(dict.fromkeys(words))

@@ -30,7 +30,7 @@ def project_json(ctx: Context, project: Project) -> dict[str, Any]:
     return {
         **settings.SHOWN,
         **own,
-        "storage": "backend",
+        "storage": settings.STORAGE,
         "name": project.name,
         "description": project.description,
         "id": project.id,

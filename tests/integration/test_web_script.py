@@ -10,6 +10,7 @@ import pytest
 
 from backend.constants import ActionType
 from tests.integration.test_web_coprcli import CLI, Server
+from tests.integration.test_web_library import new_user
 from tests.unit.test_web_lab import CHROOTS, SRPM
 
 FEDORA, DEBIAN = CHROOTS
@@ -61,6 +62,8 @@ def test_projects_and_their_settings(server: Server) -> None:
     assert project["devel_mode"] is True
     assert project["additional_repos"] == ["http://x/other/"]
     assert (project["isolation"], project["repo_priority"]) == ("simple", 7)
+    refused = server.cli("create", "x", "--chroot", FEDORA, "--storage", "pulp", code=1)
+    assert "storage: results are kept on disk here" in refused
     server.cli("create", "stone", "--chroot", FEDORA, "--persistent")
     assert "persistent" in server.cli("delete", "stone", code=1)
     assert "Submitted action to regenerate" in server.cli("regenerate-repos", "hello")
@@ -73,7 +76,7 @@ def test_chroot_settings_reach_the_task(server: Server) -> None:
     server.cli("create", "hello", "--chroot", FEDORA, "--chroot", DEBIAN)
     where = f"hello/{FEDORA}"
     server.cli("edit-chroot", where, "--packages", "gcc make", "--repos", "http://x/$chroot/",
-               "--modules", "perl:5.30,!ruby:2".replace(",", " "), "--rpmbuild-with", "tests",
+               "--modules", "perl:5.30,!ruby:2", "--rpmbuild-with", "tests",
                "--rpmbuild-without", "docs", "--isolation", "nspawn",
                "--bootstrap", "on")  # fmt: skip
     shown = json.loads(server.cli("get-chroot", where, "--output-format", "json"))
@@ -246,6 +249,51 @@ def test_fork_and_delete(server: Server) -> None:
     actions = [server.http.get(f"/backend/action/{e['id']}/").json() for e in waiting]
     left = {action["action_type"] for action in actions if action["copr_id"] == 2}
     assert left <= {int(ActionType.DELETE)}  # of what is deleted only the copies are removed
+
+
+def test_permissions(server: Server) -> None:
+    server.cli("create", "hello", "--chroot", FEDORA)
+    assert "No permissions set" in server.cli("list-permissions", "hello", code=1)
+    assert "No such user" in server.cli("edit-permissions", "hello", "--admin", "no", code=1)
+    assert "neither" in server.cli("edit-permissions", "hello", code=2)
+    assert "owner" in server.cli("request-permissions", "hello", "--builder", code=1)
+    new_user(server, "jdoe")
+    done = server.cli("edit-permissions", "hello", "--builder", "jdoe", "--admin", "jdoe=request")
+    assert done == "success\n"
+    shown = server.cli("list-permissions", "hello")
+    assert sorted(shown.splitlines()) == ["  admin: request", "  builder: approved", "jdoe:"]
+
+
+def test_what_is_printed_of_builds(server: Server) -> None:
+    server.cli("create", "hello", "--chroot", FEDORA, "--chroot", DEBIAN)
+    number = created(server.cli("build", "--nowait", "hello:pr:1", "http://x/h.src.rpm",
+                                "--exclude-chroot", DEBIAN, "--isolation", "simple",
+                                "--enable-net", "on", "--bootstrap", "off"))  # fmt: skip
+    server.report(number, None, 1, pkg_name="hello", pkg_version="1-1", srpm_url="http://x/h")
+    task = record(server, "build", f"{number}-{FEDORA}")
+    assert (task["isolation"], task["enable_net"], task["bootstrap"]) == ("simple", True, "off")
+    server.report(number, FEDORA, 1)
+    assert "1\thello\tsucceeded" in server.cli("list-builds", "hello")
+    listed = server.cli("list-builds", "hello", "--output-format", "json")
+    assert json.loads(listed) == [{"id": 1, "name": "hello", "state": "succeeded"}]
+    assert server.cli("monitor", "hello", "--output-format", "json") == ""
+    fields = "chroot,url_build,url_build_log"
+    shown = json.loads(server.cli("monitor", "hello", "--dirname", "hello:pr:1",
+                                  "--output-format", "json", "--fields", fields))  # fmt: skip
+    base = server.config.listen_url
+    assert shown == [{
+        "chroot": FEDORA,
+        "url_build": f"{base}/coprs/build/1",
+        "url_build_log":
+            f"{base}/results/admin/hello:pr:1/{FEDORA}/00000001-hello/builder-live.log.gz",
+    }]  # fmt: skip
+    assert "exist" in server.cli("monitor", "hello", "--dirname", "hello:no", code=1)
+    package = json.loads(server.cli("get-package", "hello", "--name", "hello"))
+    assert package["latest_build"]["id"] == package["latest_succeeded_build"]["id"] == 1
+    (package,) = json.loads(server.cli("list-packages", "hello", "--with-all-builds",
+                                       "--output-format", "json"))  # fmt: skip
+    assert [build["id"] for build in package["builds"]] == [1]
+    assert (package["latest_build"], package["source_type"]) == (None, "link")
 
 
 def test_a_new_token_replaces_the_old_one(server: Server) -> None:
