@@ -60,6 +60,7 @@ setup(
     },
     python_requires=">=3.11",
     install_requires=[
+        "hiredis>=3.2",
         "lockfile>=0.12",
         "python-daemon>=3.0",
         "redis>=5.0",

@@ -7,7 +7,6 @@ unfinished, so that it is tried again.
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from backend import builderlogs, disk, layout, logtail, obtain, rpmtask, sign, triage
+from backend import workdir as workdirs
 from backend.admission import admit
 from backend.builders import Artifact, Builder, BuildRequest, Package
-from backend.builders import script as scripts
 from backend.config import Config
 from backend.constants import Status
 from backend.exceptions import (
     BuildError,
     Canceled,
-    CoprBackendError,
     FrontendRefused,
     InfrastructureError,
 )
@@ -136,48 +134,13 @@ def _build(
         beat=shop.beat,
         deadline=time.monotonic() + shop.config.builder_timeout,
     )
-    with _workdir(shop, task) as workdir:
+    with workdirs.lent(shop.config, shop.builder, shop.slot, task.task_id) as workdir:
         if isinstance(task, SourceTask):
             extra = _source(shop, task, results, monitor, workdir)
         else:
             extra = _rpms(shop, task, results, monitor, workdir)
     results.log("succeeded")
     return {**base, "status": int(Status.SUCCEEDED), **_ended(), **extra}
-
-
-@contextlib.contextmanager
-def _workdir(shop: Workshop, task: Task) -> Iterator[Path]:
-    top = shop.config.statedir / "work" / str(shop.slot)
-    if not top.is_dir():
-        top.mkdir(mode=0o700, parents=True, exist_ok=True)
-        disk.spread(top)
-    path = Path(tempfile.mkdtemp(prefix=f"{task.task_id}-", dir=top))
-    try:
-        yield path
-    finally:
-        _clean(shop, path)
-
-
-def _clean(shop: Workshop, path: Path) -> None:
-    """Remove a work directory: each piece by whom it was made for."""
-    for piece in path.iterdir():
-        if piece.name == "sources":
-            scripts.remove(shop.config, piece, shop.slot)
-        elif piece.is_dir():
-            shop.builder.cleanup(piece, shop.slot)
-        else:
-            piece.unlink()
-    path.rmdir()
-
-
-def sweep(shop: Workshop) -> None:
-    """Remove what killed workers of this slot left behind; what cannot be is only in the way."""
-    top = shop.config.statedir / "work" / str(shop.slot)
-    for left in top.iterdir() if top.is_dir() else ():
-        try:
-            _clean(shop, left)
-        except (CoprBackendError, OSError) as error:
-            shop.say(f"{left} could not be removed: {error}", "error")
 
 
 def _bench(shop: Workshop, monitor: BuildMonitor, workdir: Path) -> obtain.Bench:

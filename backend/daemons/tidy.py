@@ -18,7 +18,10 @@ def sweep_workdirs(config: Config, builder: Builder) -> list[str]:
     for slot in sorted((config.statedir / "work").glob("[0-9]*")):
         for left in slot.iterdir():
             try:
-                builder.cleanup(left, int(slot.name))
+                if left.is_dir() and not left.is_symlink():
+                    builder.cleanup(left, int(slot.name))
+                else:
+                    left.unlink()
             except Exception as error:  # noqa: BLE001  (the builder may be anybody's class)
                 troubles.append(f"{left} could not be removed: {error}")
         with contextlib.suppress(OSError):

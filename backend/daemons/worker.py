@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from backend import build
+from backend import build, workdir
 from backend.builders import Builder
 from backend.config import Config, Group
 from backend.constants import Status
@@ -109,7 +109,8 @@ class Worker:
     def run(self) -> None:
         """Work until the process is ended by a signal, or retired by SIGUSR2."""
         self._retirement.listen()
-        build.sweep(self._shop)
+        shop = self._shop
+        workdir.sweep(shop.config, shop.builder, shop.slot, partial(shop.say, level="error"))
         registered = False
         child.title(f"{self._title} idle")
         while not self._retirement.asked:

@@ -8,7 +8,7 @@ import fakeredis
 import pytest
 import redis
 
-from backend import build
+from backend import build, workdir
 from backend.builders import Builder
 from backend.config import Config, Group
 from backend.daemons import child, worker
@@ -150,7 +150,7 @@ def test_a_claim_whose_answer_got_lost_is_dropped(
 ) -> None:
     idle._queues.enqueue(0, "7")
     idle._queues.claim(0, idle.name, 1)  # and the answer never came
-    monkeypatch.setattr(build, "sweep", lambda *_: None)
+    monkeypatch.setattr(workdir, "sweep", lambda *_: None)
     monkeypatch.setattr(idle._queues.client, "client_id", lambda: 1, raising=False)
     seen: list[dict[str, str]] = []
 
