@@ -1,4 +1,8 @@
-"""A real sshd for tests: own key, own port, own cache directory; killed, frozen, brought back."""
+"""A real sshd for tests: own key, port, home and cache directory; killed, frozen, brought back.
+
+Its own home, since a shell that is killed while it reads what somebody has in .bashrc may leave
+locks there that the next one waits for.
+"""
 
 import contextlib
 import os
@@ -26,7 +30,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PermitUserEnvironment no
 PrintMotd no
-SetEnv XDG_CACHE_HOME={top}/cache
+SetEnv HOME={top} XDG_CACHE_HOME={top}/cache
 """
 
 
