@@ -5,7 +5,6 @@ could be read in two ways is refused. The digests that the package carries are c
 """
 
 import hashlib
-import itertools
 import os
 import struct
 from collections.abc import Mapping
@@ -13,15 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from backend import rpmtags
 from backend.exceptions import BuildError
 
-LEAD = 96
-_MAGIC = b"\x8e\xad\xe8\x01"
-_INTRO = struct.Struct(">4s4xII")
-_ENTRY = struct.Struct(">IIII")
-#: Most entries, and most bytes, of a header: packages of 200,000 files have less.
-MOST_ENTRIES = 10_000
-MOST_BYTES = 64 * 1024**2
+LEAD = rpmtags.LEAD
 _CHUNK = 1024**2
 
 NAME, VERSION, RELEASE, EPOCH, ARCH = 1000, 1001, 1002, 1003, 1022
@@ -29,8 +23,6 @@ NOSOURCE, NOPATCH, REQUIRENAME, SOURCEPACKAGE = 1051, 1052, 1049, 1106
 REQUIREFLAGS, REQUIREVERSION = 1048, 1050
 _PAYLOAD_DIGEST, _PAYLOAD_ALGORITHM = 5092, 5093
 _SIG_MD5, _SIG_SHA1, _SIG_SHA256 = 1004, 269, 273
-_IMMUTABLE, _SIG_REGION = 63, 62
-_INT32, _STRING, _BINARY, _STRINGS, _I18N = 4, 6, 7, 8, 9
 _ALGORITHMS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
 _RPMLIB, _LESS, _GREATER, _SAME = 1 << 24, 2, 4, 8
 
@@ -44,21 +36,21 @@ class Header:
     def text(self, tag: int) -> str:
         """One string; empty if the tag is missing or of another type."""
         kind, _, data = self.tags.get(tag, (0, 0, b""))
-        if kind not in (_STRING, _I18N):
+        if kind not in (rpmtags.STRING, rpmtags.I18N):
             return ""
         return data.partition(b"\0")[0].decode("utf-8", "replace")
 
     def texts(self, tag: int) -> list[str]:
         """A list of strings."""
         kind, count, data = self.tags.get(tag, (0, 0, b""))
-        if kind != _STRINGS:
+        if kind != rpmtags.STRINGS:
             return []
         return [one.decode("utf-8", "replace") for one in data.split(b"\0", count)[:count]]
 
     def numbers(self, tag: int) -> list[int]:
         """A list of 32 bit numbers."""
         kind, count, data = self.tags.get(tag, (0, 0, b""))
-        if kind != _INT32 or count * 4 > len(data):
+        if kind != rpmtags.INT32 or count * 4 > len(data):
             return []
         return [value for (value,) in struct.iter_unpack(">I", data[: count * 4])]
 
@@ -103,44 +95,15 @@ def read(path: Path, *, check: bool = True) -> Header:
 
 
 def _read(file: BinaryIO, check: bool) -> Header:
-    if file.read(LEAD)[:4] != b"\xed\xab\xee\xdb":
+    if file.read(LEAD)[:4] != rpmtags.LEAD_MAGIC:
         raise ValueError("no RPM package")
-    signature, raw = _section(file, _SIG_REGION)
-    file.seek(-len(raw) % 8, os.SEEK_CUR)
-    header, raw = _section(file, _IMMUTABLE)
+    signature = rpmtags.read(file, rpmtags.SIGNATURE_REGION)
+    file.seek(-len(signature.raw) % 8, os.SEEK_CUR)
+    main = rpmtags.read(file, rpmtags.REGION)
+    header = Header(tags=main.tags)
     if check:
-        _check(file, signature, header, raw)
+        _check(file, Header(tags=signature.tags), header, main.raw)
     return header
-
-
-def _section(file: BinaryIO, region: int) -> tuple[Header, bytes]:
-    intro = file.read(_INTRO.size)
-    magic, count, size = _INTRO.unpack(intro)
-    if magic != _MAGIC or not 0 < count <= MOST_ENTRIES or size > MOST_BYTES:
-        raise ValueError("damaged header")
-    index, data = file.read(count * _ENTRY.size), file.read(size)
-    if len(index) != count * _ENTRY.size or len(data) != size:
-        raise ValueError("truncated")
-    entries = list(_ENTRY.iter_unpack(index))
-    _check_region(entries[0], region, count, data)
-    bounds = sorted({offset for _, _, offset, _ in entries[1:]} | {size})
-    ends = dict(itertools.pairwise(bounds))
-    tags: dict[int, tuple[int, int, bytes]] = {}
-    for tag, kind, offset, number in entries[1:]:
-        if tag in tags or offset > size or not 0 < number <= size:
-            raise ValueError(f"tag {tag} of its header is odd")
-        tags[tag] = (kind, number, data[offset : ends.get(offset, size)])
-    return Header(tags=tags), intro + index + data
-
-
-def _check_region(first: tuple[int, ...], region: int, count: int, data: bytes) -> None:
-    """All entries must be in the region that the digests cover: then there are no others."""
-    tag, kind, offset, number = first
-    if (tag, kind, number) != (region, _BINARY, 16) or offset + 16 > len(data):
-        raise ValueError("its header has no region")
-    _, _, back, _ = struct.unpack(">IIiI", data[offset : offset + 16])
-    if -back != count * _ENTRY.size:
-        raise ValueError("its header has entries outside its region")
 
 
 def _check(file: BinaryIO, signature: Header, header: Header, raw: bytes) -> None:

@@ -5,6 +5,7 @@ others are not. Wishes only say where to look, so that a run costs what changes;
 and in small repositories always, every directory is looked into.
 """
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -14,9 +15,10 @@ from pathlib import Path
 from backend.disk import make_directory, sync_all, write_file
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
-from backend.repo import chunks, manifest, repomd, scan, states, swap, tickets
-from backend.repo.chunks import Package
+from backend.repo import chunks, describe, manifest, repomd, scan, states, swap, tickets
+from backend.repo.chunks import Made, Package
 from backend.repo.compare import SCAN_BELOW, Change, Order, compare
+from backend.repo.facts import Odd
 from backend.repo.manifest import Manifest
 from backend.repo.repomd import Extra
 from backend.repo.states import PRIVATE, State
@@ -153,21 +155,34 @@ def _describe(
     paths = [path for build in change.add for path in build.paths]
     if not paths:
         return found, []
+    asked, complaints = set(paths), ""
+    if not order.fresh and len(paths) <= describe.FEW:
+        for path in paths:
+            with contextlib.suppress(Odd, FileNotFoundError):
+                package = describe.package(order.repo, path, order.baseurl)
+                found[package.build].append(package)
+                asked.remove(path)
+    if asked:
+        made = _made(order, change, work, [path for path in paths if path in asked])
+        complaints = made.complaints
+        for package in made:
+            if package.path not in asked:
+                raise InfrastructureError(f"createrepo_c described {package.path}, unasked")
+            found[package.build].append(package)
+    notes = _clashes(change)
+    if complaints:
+        notes.insert(0, f"createrepo_c left packages out of {order.repo}: {complaints}")
+    return found, notes
+
+
+def _made(order: Order, change: Change, work: Path, paths: Sequence[str]) -> Made:
+    """What createrepo_c says; it may use the live metadata where there is no manifest of them."""
     update = None
     if not change.before and not order.fresh and (order.place / "repodata" / repomd.NAME).exists():
         update = order.place
-    made = chunks.make(
+    return chunks.make(
         order.repo, work, paths, baseurl=order.baseurl, update=update, timeout=order.timeout
     )
-    asked = set(paths)
-    for package in made:
-        if package.path not in asked:
-            raise InfrastructureError(f"createrepo_c described {package.path}, unasked")
-        found[package.build].append(package)
-    notes = _clashes(change)
-    if made.complaints:
-        notes.insert(0, f"createrepo_c left packages out of {order.repo}: {made.complaints}")
-    return found, notes
 
 
 def _clashes(change: Change) -> list[str]:

@@ -39,7 +39,7 @@ def _header(region: int, tags: Sequence[tuple[int, int, Value | bytes]]) -> byte
         elif kind in (_INT32, _INT16):
             store += struct.pack(f">{len(values)}{'I' if kind == _INT32 else 'H'}", *values)
         else:
-            store += b"".join(str(one).encode() + b"\0" for one in values)
+            store += b"".join(str(one).encode("utf-8", "surrogateescape") + b"\0" for one in values)
         index.append(struct.pack(">IIII", tag, kind, at, len(values)))
     count = len(index) + 1
     region_at = len(store)
@@ -102,6 +102,11 @@ def make(directory: Path, name: str, *, version: str = "1", files: int = 4) -> P
             (1117, _ARRAY, paths),
             (1118, _ARRAY, [f"/usr/share/{name}/"]),
         ]
+    return write(directory / f"{nevr}.noarch.rpm", tags)
+
+
+def write(path: Path, tags: Sequence[tuple[int, int, Value | bytes]]) -> Path:
+    """A package whose header has these tags: (tag, type, value)."""
     main = _header(63, tags)
     body = main + _PAYLOAD
     signature = _header(
@@ -114,8 +119,7 @@ def make(directory: Path, name: str, *, version: str = "1", files: int = 4) -> P
             (1007, _INT32, 124),
         ],
     )
-    lead = _LEAD.pack(b"\xed\xab\xee\xdb", 3, 0, 0, 1, nevr.encode()[:65], 1, 5, b"")
-    path = directory / f"{nevr}.noarch.rpm"
+    lead = _LEAD.pack(b"\xed\xab\xee\xdb", 3, 0, 0, 1, path.name.encode()[:65], 1, 5, b"")
     path.write_bytes(lead + signature + bytes(-len(signature) % 8) + body)
     return path
 

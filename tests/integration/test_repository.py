@@ -13,7 +13,7 @@ import pytest
 from backend import repository
 from backend.exceptions import InfrastructureError, Stopped
 from backend.locks import exclusive
-from backend.repo import chunks, states
+from backend.repo import chunks, describe, states
 from backend.repository import Manners, Policy, publish, retract, withdraw
 from tests.integration.repositories import add, build_packages, hidden, listed, primary, references
 
@@ -32,6 +32,7 @@ def fake_createrepo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
     program.chmod(0o755)
     with monkeypatch.context() as patch:
         patch.setattr(chunks, "find", lambda _name: str(program))
+        patch.setattr(describe, "FEW", 0)  # createrepo_c is asked about every package
         yield
 
 

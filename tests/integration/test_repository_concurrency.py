@@ -184,7 +184,8 @@ def test_a_publisher_killed_while_createrepo_runs_leaves_no_lock(
     fake.chmod(0o755)
     script = (
         "import sys; from pathlib import Path; from backend import repository;"
-        " from backend.repo import chunks; chunks.find = lambda _: sys.argv[2];"
+        " from backend.repo import chunks, describe; chunks.find = lambda _: sys.argv[2];"
+        " describe.FEW = 0;"
         " repository.publish(Path(sys.argv[1]))"
     )
     with subprocess.Popen(
