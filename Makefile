@@ -9,7 +9,7 @@ killer := $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)") \
 	$(if $(MODE),--mode "$(MODE)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench chaos deb help hostile install run srpm test test-mock uninstall upkeep
+.PHONY: bench chaos deb docs help hostile install run srpm test test-mock uninstall upkeep
 .NOTPARALLEL:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "  ATTACKS='a b'       only some, see docs/security.md"
 	@echo "make upkeep           prune, promote and delete under load and kills"
 	@echo "  BUILDS=n SEED=n     how many (default 100), which run (default: any)"
+	@echo "make docs             the pages of docs/ as a site: build/docs/index.html"
 	@echo "make install          as root: install it as the service copr-backend (DESTDIR, PREFIX)"
 	@echo "make uninstall        as root: remove that; data and configuration stay"
 	@echo "make test-mock        as root: build with the real mock, from a small distribution made here"
@@ -45,6 +46,12 @@ chaos:
 hostile:
 	@./conf/setup.sh test
 	@$(bin)/python -m tests.hostile $(ATTACKS)
+
+docs:
+	@./conf/setup.sh docs
+	@rm -rf build/docs
+	@$(bin)/sphinx-build -q -W -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 bench:
 	@./conf/setup.sh bench

@@ -26,6 +26,11 @@ BENCH = [
     "matplotlib>=3.9",
     "rq>=3.0",
 ]
+DOCS = [
+    "furo>=2024.8.6",
+    "myst-parser>=4.0",
+    "sphinx>=8.1",
+]
 TEST = [
     "psycopg[binary]>=3.1",
     "fakeredis[lua]>=2.26",
@@ -72,7 +77,8 @@ setup(
         "web": WEB,
         "postgresql": [*WEB, "psycopg[binary]>=3.1"],
         "quickstart": QUICKSTART,
-        "test": QUICKSTART + TEST,
+        "docs": DOCS,
+        "test": QUICKSTART + TEST + DOCS,
         "bench": WEB + BENCH,
     },
     entry_points={"console_scripts": ["copr_be.py=backend.cli:main"]},

@@ -15,7 +15,9 @@ _REDIS = ("redis_host", "redis_port", "redis_db", "redis_password")
 _SIGNING = ("do_sign", "keygen_host", "sign_domain")
 #: Old name in [backend] → the name of the same thing here.
 _RENAMED = {"worker_logdir": "log_dir", "num_workers": "max_workers"}
-_NO_VM = "builds run on this machine, group<N>_max_workers limits them"
+_NO_VM = "group<N>_hosts names other machines, without it builds run here: see docs/hosts.md"
+_SPAWN = "group<N>_spawn_command makes machines, without it builds run here: see docs/hosts.md"
+_RESALLOC = "group<N>_resalloc_connection and group<N>_resalloc_tags of each group take its place"
 _PRUNING = "`copr_be.py prune` and [prune] every prune in one process"
 _HOST = "the rpmbuild builder uses what is installed on this host"
 _STATS = "`copr_be.py status` and the event stream tell what goes on"
@@ -23,7 +25,7 @@ _STATS = "`copr_be.py status` and the event stream tell what goes on"
 _GONE: Mapping[str, Mapping[str, str]] = {
     "backend": {
         r"gently_gpg_sha256": "signatures are made with SHA-256",
-        r"fedmsg_enabled": "webhook_url announces finished builds",
+        r"fedmsg_enabled": "[webhook] url announces finished builds",
         r"prune_workers|prune_script": _PRUNING,
         r"statsdir|stats_templates_dir": _STATS,
         r"log_format": "the format of the logs is fixed",
@@ -33,10 +35,11 @@ _GONE: Mapping[str, Mapping[str, str]] = {
         r"jobsdir": "tasks come from the frontend alone",
         r"dist_git_url": "tasks name their repository; distgit_lookaside is where its files are",
         r"build_deleting_without_createrepo": "repositories are published when builds go",
-        r"resalloc_connection|vm_\w+|ansible_\w+|(spawn|terminate)_(playbook|vars)": _NO_VM,
-        r"group\d+_(spawn_playbook|terminate_playbook|playbook_timeout|vm_\w+)": _NO_VM,
-        r"group\d+_(max_spawn_processes|max_builds_per_vm|spawn_vars|terminate_vars)": _NO_VM,
-        r"max_spawn_processes|spawn_in_advance": _NO_VM,
+        r"resalloc_connection": _RESALLOC,
+        r"vm_\w+|ansible_\w+|(spawn|terminate)_(playbook|vars)": _SPAWN,
+        r"group\d+_(spawn_playbook|terminate_playbook|playbook_timeout|vm_\w+)": _SPAWN,
+        r"group\d+_(max_spawn_processes|max_builds_per_vm|spawn_vars|terminate_vars)": _SPAWN,
+        r"max_spawn_processes|spawn_in_advance": _SPAWN,
         r"group\d+_max_vm_per_user": "builds_max_workers_owner limits the builds of an owner",
         r"builds_max_userssh": "users get no ssh access to builders",
         r"build_user": "[builder] uid is the first user id that builds run under",
@@ -48,7 +51,10 @@ _GONE: Mapping[str, Mapping[str, str]] = {
         r"builder_perl|builder_deprecated": _HOST,
         r"consecutive_failure_threshold": "the sentinel watches for builds that do not progress",
     },
-    "ssh": {r"\w+": _NO_VM},
+    "ssh": {
+        r"builder_config": "[hosts] ssh_config and [hosts] identity take its place",
+        r"\w+": _NO_VM,
+    },
 }
 
 

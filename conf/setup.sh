@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prepares a machine: system packages, then (not for `packages`) a virtual environment in .venv.
-#   conf/setup.sh run|test|bench|packages
+#   conf/setup.sh run|test|bench|docs|packages
 # Does nothing, and needs no network, when everything is there already.
 set -eu
 
@@ -9,8 +9,9 @@ case $purpose in
     run) extra=quickstart ;;
     test) extra=test ;;
     bench) extra=bench ;;
+    docs) extra=docs ;;
     packages) extra= ;;
-    *) echo "setup: usage: conf/setup.sh run|test|bench|packages" >&2; exit 2 ;;
+    *) echo "setup: usage: conf/setup.sh run|test|bench|docs|packages" >&2; exit 2 ;;
 esac
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -113,18 +114,20 @@ else
     manager=none
 fi
 
-need rpmbuild rpm rpm-build "builds packages"
-need rpm2cpio rpm2cpio rpm "unpacks source packages"
-need cpio cpio cpio "unpacks source packages"
-need bwrap bubblewrap bubblewrap "the sandbox of every build"
-need setpriv util-linux util-linux "drops privileges of builds"
-need prlimit util-linux util-linux "limits what builds may use"
-need createrepo_c createrepo-c createrepo_c "makes dnf metadata"
-need redis-server redis-server valkey-compat-redis "the private queue server"
-need gcc gcc gcc "compiles the sample package"
-need /usr/include/stdio.h libc6-dev glibc-devel "compiles the sample package"
-need make make make "builds the sample package"
-need wget wget wget "copr-cli download-build"
+if [ "$purpose" != docs ]; then
+    need rpmbuild rpm rpm-build "builds packages"
+    need rpm2cpio rpm2cpio rpm "unpacks source packages"
+    need cpio cpio cpio "unpacks source packages"
+    need bwrap bubblewrap bubblewrap "the sandbox of every build"
+    need setpriv util-linux util-linux "drops privileges of builds"
+    need prlimit util-linux util-linux "limits what builds may use"
+    need createrepo_c createrepo-c createrepo_c "makes dnf metadata"
+    need redis-server redis-server valkey-compat-redis "the private queue server"
+    need gcc gcc gcc "compiles the sample package"
+    need /usr/include/stdio.h libc6-dev glibc-devel "compiles the sample package"
+    need make make make "builds the sample package"
+    need wget wget wget "copr-cli download-build"
+fi
 if [ "$purpose" = test ]; then
     need dnf dnf dnf "tests install from the published repository"
     need ssh openssh-client openssh-clients "tests of builds on other hosts"
