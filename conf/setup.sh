@@ -163,7 +163,9 @@ fi
 if [ -e .venv ] && [ ! -w .venv ]; then
     fail ".venv belongs to another user: remove it, or run as that user"
 fi
-say "making .venv ($("$python" --version), extra: $extra)"
+verb=making
+[ -e .venv/bin/python ] && verb=extending
+say "$verb .venv ($("$python" --version), extra: $extra)"
 .venv/bin/python -c '' 2>/dev/null && .venv/bin/pip --version >/dev/null 2>&1 ||
     "$python" -m venv --clear .venv
 .venv/bin/python -m pip install -qq --disable-pip-version-check -e ".[$extra]" ||

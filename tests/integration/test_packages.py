@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +88,7 @@ def test_the_farm_builds_its_own_package(srpm: Path, tmp_path: Path) -> None:
         scripts = output("rpm", "-qp", "--scripts", str(rpm))
         kept = output("rpm", "-qp", "--configfiles", str(rpm)).split()
         output("sh", "-c", f"cd {tmp_path} && rpm2cpio {rpm} | cpio -idm --quiet")
+        rpm_copy = Path(shutil.copy(rpm, tmp_path))
     modes = {path: mode for mode, path in (line.split() for line in listing.splitlines())}
     assert modes["/usr/bin/copr_be.py"] == "-rwxr-xr-x"
     assert modes["/etc/copr/copr-be.conf"] == "-rw-r-----"
@@ -117,6 +120,74 @@ def test_the_farm_builds_its_own_package(srpm: Path, tmp_path: Path) -> None:
     done = subprocess.run([*run, "-c", str(conf), "-o", f"backend.rundir={tmp_path}/run", "status"],
                           check=False, capture_output=True, text=True, cwd="/")  # fmt: skip
     assert (done.returncode, done.stdout.partition("\n")[0]) == (3, "copr-backend: not running")
+    assert {name.removesuffix(".gz") for name in modes if not name.startswith(OWN)} == deb_files()
+    if os.geteuid() == 0:
+        installs_into_a_root(rpm_copy, tmp_path / "root")
+
+
+#: Where each package has its program and its documentation: not the same files.
+OWN = ("/usr/lib/copr-backend", "/usr/share/doc/", "/usr/share/licenses/")
+
+
+def deb_files() -> set[str]:
+    """What the Debian package installs beside its program, as RPM names it."""
+    script = (TOP / "packaging/deb.sh").read_text() + (TOP / "conf/install.sh").read_text()
+    given = dict(re.findall(r"\b([A-Z]+DIR)=(/usr/[\w/.-]+)", script))
+    listed = script.partition("\nfiles() {")[2].partition("\n}")[0]
+    names = re.findall(r'echo "?([^"\n]+)"?$', listed, re.MULTILINE)
+    unit = {"unit": "copr-backend.service"}
+    found = {re.sub(r"\$(\w+)", lambda word: {**given, **unit}[word[1]], name) for name in names}
+    return found | {"/etc/copr", "/etc/copr/copr-be.conf"}
+
+
+def installs_into_a_root(rpm: Path, root: Path) -> None:
+    """With a database of its own: installed, intact, upgraded with the owner's words kept, gone."""
+    root.mkdir()
+    program = ["rpm", "--root", str(root), "--dbpath", "/var/lib/rpm"]
+    alone = ("--nodeps", "--noscripts")  # there is nothing else in that root
+    output(*program, "-i", *alone, str(rpm))
+    assert output(*program, "-V", "--nodeps", "copr-backend") == ""
+    assert output(*program, "-q", "copr-backend").startswith(f"copr-backend-{__version__}-1")
+    owners = output(*program, "-q", "--qf", "[%{FILEUSERNAME}:%{FILEGROUPNAME}\n]", "copr-backend")
+    assert set(owners.split()) == {"root:root"}
+    conf = root / "etc/copr/copr-be.conf"
+    assert stat.S_IMODE(conf.stat().st_mode) == 0o640
+    conf.write_text(conf.read_text() + "# mine\n")
+    output(*program, "-U", "--force", *alone, str(rpm))
+    assert conf.read_text().endswith("# mine\n")
+    output(*program, "-e", *alone, "copr-backend")
+    left = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    assert {name for name in left if not name.startswith("var/lib/rpm/")} == {
+        "etc/copr/copr-be.conf.rpmsave"
+    }
+
+
+#: What each dependency of the Debian package is called in Fedora.
+FEDORA = {
+    "bubblewrap": "bubblewrap",
+    "cpio": "cpio",
+    "createrepo-c": "createrepo_c",
+    "git": "git-core",
+    "gnupg": "gnupg2",
+    "openssh-client": "openssh-clients",
+    "python3": "python3",
+    "redis-server | valkey-server": "(valkey-compat-redis or redis)",
+    "rpm": "rpm-build",
+    "rpm2cpio": "rpm-build",
+    "systemd": "systemd",
+    "util-linux": "util-linux",
+}
+
+
+def test_both_packages_ask_for_the_same_programs() -> None:
+    control = (TOP / "packaging/debian/control").read_text()
+    spec = (TOP / "copr-backend.spec").read_text()
+    for debian, fedora in (("Depends", "Requires"), ("Recommends", "Recommends")):
+        words = re.search(rf"^{debian}: (.+)$", control, re.MULTILINE)[1].split(", ")  # type: ignore[index]
+        names = {re.sub(r" \(.*\)", "", word) for word in words} - {"init-system-helpers"}
+        asked = set(re.findall(rf"^{fedora}: +(\(.+\)|[\w-]+)", spec, re.MULTILINE))
+        # signing is a package of its own there, and mock does not exist in Debian
+        assert asked - {"python3dist", "rpm-sign", "mock"} == {FEDORA[name] for name in names}
 
 
 def test_the_debian_package_is_described_completely() -> None:
