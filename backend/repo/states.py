@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from backend.disk import make_directory
@@ -62,10 +63,11 @@ def directory(place: Path) -> Path:
 
 def known(place: Path) -> list[State]:
     """All states, the oldest first; states that were never live are among them."""
+    base = directory(place)
     with contextlib.suppress(FileNotFoundError):
-        with os.scandir(directory(place)) as entries:
+        with os.scandir(base) as entries:
             names = sorted(entry.name for entry in entries if entry.name.isdecimal())
-        return [State(path=directory(place) / name) for name in names]
+        return [State(path=base / name) for name in names]
     return []
 
 
@@ -150,11 +152,14 @@ def trim(place: Path, keep: int) -> list[Path]:
     size = sum(path.stat().st_size for path in current.files())
     most = max(keep, 2, min(GRACE_STATES, GRACE_BYTES // max(1, size)))
     oldest = time.time() - GRACE
-    going, replaced = [], time.time()
-    for number, state in enumerate(reversed(there)):
-        if number >= most or (number >= max(keep, 2) and replaced < oldest):
-            going.append(state)
-        replaced = state.made
+    going: list[State] = []
+    for state, successor in pairwise(there):
+        behind = len(there) - 1 - len(going)  # so many are newer
+        if behind < max(keep, 2) or (behind < most and successor.made >= oldest):
+            break  # and so stay all after it
+        going.append(state)
+    if not going:
+        return []
     lost = {path.name for state in going for path in state.files()}
     for state in going:
         shutil.rmtree(state.path, ignore_errors=True)

@@ -6,8 +6,8 @@ and in small repositories always, every directory is looked into.
 """
 
 import contextlib
+import os
 import shutil
-import tempfile
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -57,11 +57,23 @@ def _sweep(order: Order) -> None:
     """Remove what killed publishers left; the lock says that none of them is alive."""
     for parent in {order.repo / PRIVATE, order.place / PRIVATE}:
         make_directory(parent)
-        for left in parent.iterdir():
-            if left.name == _TMP or left.name.startswith(swap.PREFIX):
-                shutil.rmtree(left, ignore_errors=True)
+        with os.scandir(parent) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(swap.PREFIX)]
+        for name in names:
+            shutil.rmtree(parent / name, ignore_errors=True)
+        _clear(parent / _TMP)
     tickets.sweep(order.repo / PRIVATE / tickets.QUEUE)
     states.drop_stillborn(order.place)
+
+
+def _clear(directory: Path) -> None:
+    """Remove what is in it; it stays, as making and removing it each time costs a disk more."""
+    with contextlib.suppress(FileNotFoundError):
+        for left in directory.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def _mark(repo: Path, taken: Sequence[Taken]) -> set[str]:
@@ -122,9 +134,8 @@ def _commit(
     order: Order, current: State | None, change: Change, marked: Collection[str]
 ) -> list[str]:
     """Make the next state and put it where readers look."""
-    private = order.repo / PRIVATE / _TMP
-    make_directory(private)
-    work = Path(tempfile.mkdtemp(dir=private))
+    work = order.repo / PRIVATE / _TMP
+    make_directory(work)
     try:
         stage = work / "state"
         stage.mkdir()
@@ -141,7 +152,7 @@ def _commit(
         stage.rename(target)
         swap.go_live(order.place, State(path=target), [order.repo / build for build in marked])
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        _clear(work)
     for path in states.trim(order.place, order.keep):
         path.unlink(missing_ok=True)
     return notes

@@ -1,6 +1,6 @@
 """`make bench`: measures, prints a table, writes JSON and a plot.
 
-python -m tests.bench [--parts a,b,c,d,e] [--out DIR] [--small]
+python -m tests.bench [--parts a,b,c,d,e,f] [--out DIR] [--small]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 from backend import __version__
 from backend.redis_server import BLOCK_SECONDS
-from tests.bench import packages, plan, plot, report, size, speed
+from tests.bench import packages, plan, plot, publish, report, size, speed
 
 PARTS = {
     "a": "latency and tasks per second, beside other task queues",
@@ -26,6 +26,7 @@ PARTS = {
     "c": "CPU of the idle daemon",
     "d": "scheduler with a huge backlog",
     "e": "farm of real packages against xargs -P",
+    "f": "publishing into large repositories against createrepo_c --update",
 }
 
 
@@ -64,6 +65,13 @@ def _measure(
             else packages.Size(packages=6, functions=100, jobs=cores, rounds=3)
         )
         found["e"] = packages.measure(on.top, packed, lambda text: say(f"e: {text}"))
+    if "f" in parts:
+        large = (
+            publish.Size(packages=(20, 60), rounds=1, at_once=4)
+            if small
+            else publish.Size(packages=(1000, 10_000), rounds=15, at_once=100)
+        )
+        found["f"] = publish.measure(on.top, large, lambda text: say(f"f: {text}"))
     return found
 
 

@@ -46,6 +46,8 @@ def _panels(parts: Mapping[str, Any]) -> dict[str, _Draw]:
             panels["CPU of the idle daemon, % of a core"] = _stack(watched)
     if part := parts.get("e"):
         panels[f"{part['packages']} packages, seconds"] = _rounds(part)
+    if part := parts.get("f"):
+        panels["Publishing one more build, ms, and times faster"] = _publish(part["rows"])
     return panels
 
 
@@ -126,6 +128,22 @@ def _rounds(part: Mapping[str, Any]) -> _Draw:
         axes.bar([p - 0.2 for p in places], part["farm_s"], 0.4, color=OURS, label="farm")
         axes.bar([p + 0.2 for p in places], part["xargs_s"], 0.4, color=OTHERS, label="xargs -P")
         axes.set_xticks(places, [f"round {p + 1}" for p in places], fontsize=8)
+        axes.legend(fontsize=7)
+
+    return paint
+
+
+def _publish(rows: Sequence[Mapping[str, Any]]) -> _Draw:
+    def paint(axes: Any) -> None:
+        places = range(len(rows))
+        bars = {"ours": ("ours_ms", -0.2, OURS), "createrepo_c": ("createrepo_ms", 0.2, OTHERS)}
+        for label, (key, offset, color) in bars.items():
+            values = [row[key] for row in rows]
+            made = axes.bar([p + offset for p in places], values, 0.4, color=color, label=label)
+            axes.bar_label(made, fmt="%.0f", fontsize=8)
+        axes.set_yscale("log")
+        names = [f"{row['packages']} packages\n{row['ratio']:.0f} x" for row in rows]
+        axes.set_xticks(places, names, fontsize=8)
         axes.legend(fontsize=7)
 
     return paint

@@ -18,7 +18,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def render(result: Mapping[str, Any]) -> str:
     """The whole report."""
     lines = []
-    for name, write in {"a": _speed, "b": _size, "d": _plan, "e": _packages}.items():
+    for name, write in {"a": _speed, "b": _size, "d": _plan, "e": _packages, "f": _publish}.items():
         if part := result["parts"].get(name):
             lines += [*write(part), ""]
     rows = [
@@ -133,4 +133,26 @@ def _packages(part: Mapping[str, Any]) -> Iterator[str]:
         f"    overhead {part['overhead_percent']:.1f} %;"
         f" against xargs without its Python starts {part['overhead_strict_percent']:.1f} %,"
         f" of CPU time {part['overhead_cpu_percent']:.1f} %"
+    )
+
+
+def _publish(part: Mapping[str, Any]) -> Iterator[str]:
+    yield "(f) publishing one more build, and createrepo_c --update in turn; ms"
+    yield from table(
+        ["packages", "ours", "worst", "createrepo_c", "ours is faster"],
+        [
+            [
+                str(row["packages"]),
+                f"{row['ours_ms']:.1f}",
+                f"{row['ours_worst_ms']:.1f}",
+                f"{row['createrepo_ms']:.0f}",
+                f"{row['ratio']:.1f} x",
+            ]
+            for row in part["rows"]
+        ],
+    )
+    at_once = part["at_once"]
+    yield (
+        f"    {at_once['builds']} builds that end at once are published in"
+        f" {at_once['runs']} runs within {at_once['seconds']:.2f} s"
     )

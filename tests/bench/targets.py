@@ -29,7 +29,12 @@ class Target:
 
 def targets(parts: Mapping[str, Any]) -> list[Target]:
     """Those that the parts which ran can say something about."""
-    return [*_speed(parts.get("a")), *_size(parts.get("b")), *_rest(parts)]
+    return [
+        *_speed(parts.get("a")),
+        *_size(parts.get("b")),
+        *_rest(parts),
+        *_publish(parts.get("f")),
+    ]
 
 
 def _speed(part: Mapping[str, Any] | None) -> Iterator[Target]:
@@ -92,3 +97,32 @@ def _rest(parts: Mapping[str, Any]) -> Iterator[Target]:
             " without its Python starts": "overhead_strict_percent",
         }.items():
             yield Target(name=name + more, value=part[key], unit="%", limit=5, load=load)
+
+
+def _publish(part: Mapping[str, Any] | None) -> Iterator[Target]:
+    if part is None:
+        return
+    row, load = part["rows"][-1], tuple(part["load"])
+    name = f"publishing into {row['packages']} packages"
+    yield Target(
+        name=f"{name}, times faster than createrepo_c --update",
+        value=row["ratio"],
+        unit="x",
+        limit=20,
+        at_least=True,
+        load=load,
+    )
+    yield Target(
+        name=f"{name}, over {part['rows'][0]['packages']}",
+        value=part["growth"],
+        unit="x",
+        limit=2,
+        load=load,
+    )
+    yield Target(
+        name=f"{part['at_once']['builds']} builds at once, runs of publishing",
+        value=part["at_once"]["runs"],
+        unit="",
+        limit=5,
+        load=load,
+    )

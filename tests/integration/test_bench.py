@@ -60,7 +60,7 @@ def test_every_part_runs_and_writes_its_figures(short: Path) -> None:
     assert process.returncode == 0, out
     result = json.loads((short / "out" / "bench.json").read_text())
     parts = result["parts"]
-    assert set(parts) == {"a", "b", "d", "e"}  # c is measured, and stands, with b
+    assert set(parts) == {"a", "b", "d", "e", "f"}  # c is measured, and stands, with b
     names = [row["name"] for row in parts["a"]["rows"]]
     assert names == ["copr-backend", *(name for name in RIVALS if name not in missing(RIVALS))]
     for row in parts["a"]["rows"]:
@@ -71,7 +71,17 @@ def test_every_part_runs_and_writes_its_figures(short: Path) -> None:
     assert "worker" in parts["b"]["rows"][1]["idle_cpu_by_role"]
     assert parts["d"]["plan_ms"] > 0
     assert len(parts["e"]["farm_s"]) == len(parts["e"]["xargs_s"]) == 1
-    for text in ("p50 ms", "private MiB", "scheduler, 1000 waiting", "overhead", "target"):
+    assert [row["packages"] for row in parts["f"]["rows"]] == [20, 60]
+    assert all(row["ratio"] > 0 for row in parts["f"]["rows"])
+    assert 1 <= parts["f"]["at_once"]["runs"] <= 4
+    for text in (
+        "p50 ms",
+        "createrepo_c --update",
+        "private MiB",
+        "scheduler, 1000 waiting",
+        "overhead",
+        "target",
+    ):
         assert text in out
     assert [path.name for path in short.iterdir()] == ["out"]
     assert left_over(short) == []
@@ -99,4 +109,4 @@ def test_unknown_parts_are_refused(short: Path) -> None:
     process = start(short, "--parts", "a,z")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "'a,z': name parts of a,b,c,d,e" in out
+    assert "'a,z': name parts of a,b,c,d,e,f" in out
