@@ -1,5 +1,6 @@
 """Configuration files of other backends, as people have them in /etc/copr."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from backend.commands import check
 from backend.config import Config, load
 from backend.exceptions import ConfigError
+from backend.options import OPTIONS
 
 TODAY = """\
 [backend]
@@ -181,6 +183,17 @@ def test_check_shows_what_became_of_each_key(
     out = capsys.readouterr().out
     assert "statsdir has no effect" in out
     assert "redis_host" in out
+
+
+def test_what_takes_the_place_of_old_keys_exists(tmp_path: Path) -> None:
+    notes = " ".join((*read(tmp_path, TODAY).notes, *read(tmp_path, CLASSIC).notes))
+    known = {(option.section, option.name) for option in OPTIONS}
+    named = re.findall(r"\[(\w+)\] ([a-z]\w+) (?:and|take|announce)", notes)
+    named += [("backend", name) for name in re.findall(r"group<N>_(\w+)", notes)]
+    assert ("hosts", "ssh_config") in named
+    assert ("backend", "resalloc_connection") in named
+    assert ("webhook", "url") in named
+    assert set(named) <= known
 
 
 def test_signing_of_today_is_taken_over(tmp_path: Path) -> None:
