@@ -9,7 +9,7 @@ killer := $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)") \
 	$(if $(MODE),--mode "$(MODE)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench chaos deb docs help hostile install run srpm test test-mock uninstall upkeep
+.PHONY: bench chaos deb docs help hostile install readers run srpm test test-mock uninstall upkeep
 .NOTPARALLEL:
 
 help:
@@ -27,6 +27,8 @@ help:
 	@echo "make upkeep           prune, promote and delete under load and kills"
 	@echo "  BUILDS=n SEED=n     how many (default 100), which run (default: any)"
 	@echo "make docs             the pages of docs/ as a site: build/docs/index.html"
+	@echo "make readers          reads and dnf beside publishers that are killed"
+	@echo "  PUBLISHES=n SEED=n  how many (default 200), which run (default: any)"
 	@echo "make install          as root: install it as the service copr-backend (DESTDIR, PREFIX)"
 	@echo "make uninstall        as root: remove that; data and configuration stay"
 	@echo "make test-mock        as root: build with the real mock, from a small distribution made here"
@@ -77,6 +79,10 @@ test-mock:
 upkeep:
 	@./conf/setup.sh test
 	@exec $(bin)/python -m tests.upkeep $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)")
+
+readers:
+	@./conf/setup.sh test
+	@exec $(bin)/python -m tests.readers $(if $(PUBLISHES),--publishes "$(PUBLISHES)") $(if $(SEED),--seed "$(SEED)")
 
 deb:
 	@WHEELS="$(WHEELS)" ./packaging/deb.sh
