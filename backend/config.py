@@ -109,6 +109,7 @@ class Config:
     builder_max_files: int
     builder_macros: bool
     builder_debuginfo: bool
+    builder_reproducible: bool
     builder_max_file: int
     builder_max_log: int
     builder_max_download: int

@@ -42,6 +42,7 @@ def request(
             fedora_review=task.fedora_review,
             macros=macros(task),
         ),
+        reproducible=config.builder_reproducible,
     )
 
 
@@ -86,7 +87,7 @@ def notes(builder: Builder, task: RpmTask, made: BuildRequest) -> list[str]:
 def settings(made: BuildRequest) -> dict[str, Any]:
     """What configs.tar.gz keeps of a request."""
     root = dataclasses.asdict(made.buildroot)
-    own = ("timeout", "enable_net", "with_opts", "without_opts")
+    own = ("timeout", "enable_net", "with_opts", "without_opts", "reproducible")
     return {"chroot": str(made.chroot), **{name: getattr(made, name) for name in own}, **root}
 
 

@@ -86,6 +86,7 @@ class BuildRequest:
     it lies on a file system with room for the build. `slot` is the worker's number, which
     picks the user id of the build. Times are seconds. `source` is the identity of `srpm` if
     `inspect` has told it before, of the very same file; it need not be found out again then.
+    `reproducible`: the same source gives the same RPMs, see `backend.builders.reproducible`.
     """
 
     srpm: Path
@@ -100,6 +101,7 @@ class BuildRequest:
     without_opts: tuple[str, ...] = ()
     buildroot: Buildroot = Buildroot()
     source: Package | None = None
+    reproducible: bool = True
 
 
 class Monitor(Protocol):

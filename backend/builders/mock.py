@@ -145,6 +145,7 @@ class _Bench:
             include=site.include,
         )
         self._srpm, self._cfg = srpm, f"{setup.root}.cfg"
+        self._macros = bool(setup.macros)
         shutil.copyfile(request.srpm, path / srpm)
         (path / self._cfg).write_text(setup.text, encoding="utf-8")
         (path / "macros").write_text(setup.macros, encoding="utf-8")
@@ -191,7 +192,7 @@ class _Bench:
         seen = self.desk.seen
         argv = ["-r", str(seen / self._cfg), "--uniqueext", self._extension]
         argv += ["--resultdir", str(seen / "result")]
-        if self._request.buildroot.macros:
+        if self._macros:
             argv += ["--macro-file", str(seen / "macros")]
         return [*argv, *mockconfig.options(self._request), "--rebuild", str(seen / self._srpm)]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.builders import BuildRequest
+from backend.builders import BuildRequest, reproducible
 from backend.exceptions import BuildError
 
 #: Words of the frontend that mean: as the configuration says.
@@ -39,7 +39,8 @@ class Site:
 
     `include` is the distribution's configuration of the chroot. `isolation` is `nspawn` or
     `simple`. `lone` says that nspawn cannot ask systemd for a scope. `slot` has a package cache
-    of its own, so that builds do not wait for one another's downloads.
+    of its own, so that builds do not wait for one another's downloads. `epoch` is SOURCE_DATE_EPOCH
+    where rpm does not find it itself.
     """
 
     include: str
@@ -47,6 +48,7 @@ class Site:
     isolation: str
     lone: bool
     slot: int
+    epoch: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +160,11 @@ def _manners(request: BuildRequest, site: Site) -> list[str]:
         f"config_opts['rpmbuild_networking'] = {request.enable_net!r}",
         f"config_opts['use_host_resolv'] = {request.enable_net!r}",
     ]
+    if site.epoch:
+        lines += [
+            "_environment = config_opts.setdefault('environment', {})",
+            f"_environment['SOURCE_DATE_EPOCH'] = {site.epoch!r}",
+        ]
     if site.isolation == "nspawn" and site.lone:
         lines.append("config_opts['nspawn_args'] += ['--register=no', '--keep-unit']")
     return lines
@@ -209,7 +216,7 @@ def _number(value: Any, identity: str) -> int:
 
 def _macros(request: BuildRequest) -> str:
     """For mock's --macro-file: one definition each line."""
-    lines = []
+    lines = [reproducible.macros()] if request.reproducible else []
     for name, value in request.buildroot.macros:
         if not re.fullmatch(r"[A-Za-z_]\w*", name) or not _one_line(value):
             raise BuildError(f"macro {name[:40]!r} is refused: one name, and one line of text")

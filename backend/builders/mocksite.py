@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.builders import BuildRequest, mockconfig
+from backend.builders import BuildRequest, mockconfig, reproducible
 from backend.chroot import Chroot
 from backend.config import Config
 from backend.exceptions import BuildError, ProtocolError, ToolError
@@ -144,6 +144,7 @@ def site(config: Config, request: BuildRequest) -> mockconfig.Site:
         # As root mock gets process numbers of its own, which systemd could not understand.
         lone=root or not BOOTED.is_dir(),
         slot=request.slot,
+        epoch=reproducible.epoch(request.srpm) if request.reproducible else "",
     )
 
 

@@ -25,11 +25,13 @@ echo "ended $code" >{_MARK}
 exit $code
 """
 
-#: $1: first line of the log, $2: more lines; the rest are rpmbuild's arguments.
+#: $1: first line of the log, $2: more lines, $3: SOURCE_DATE_EPOCH, if rpm is not to find it out;
+#: the rest are rpmbuild's arguments.
 BUILD = f"""
 echo "$1"
 [ "$2" ] && echo "$2"
-shift 2
+[ "$3" ] && export SOURCE_DATE_EPOCH="$3"
+shift 3
 rpmbuild "$@"
 code=$?  # no exec: the shell is pid 1 and reaps orphans
 if [ $code -ne 0 ] && read -r said number 2>/dev/null <{_MARK}; then
@@ -52,6 +54,7 @@ class Recipe:
     options: Sequence[str]
     macros: str = ""
     net: bool = False
+    epoch: str = ""
 
 
 @contextmanager
@@ -65,7 +68,7 @@ def command(sandbox: Sandbox, area: Area, recipe: Recipe) -> Iterator[Command]:
     # As rpm has it by itself, with the guard before the shell.
     shell = f"{sandbox.small_shell()} {_GUARD} %{{___build_shell}} %{{___build_args}}"
     options += ["--define", f"___build_cmd {shell}"]
-    head = [f"{STARTED.decode()} {recipe.title}", "\n".join(recipe.notes)]
+    head = [f"{STARTED.decode()} {recipe.title}", "\n".join(recipe.notes), recipe.epoch]
     argv = ["/bin/sh", "-c", BUILD, "sh", *head, *options, "/in.src.rpm"]
     with sandbox.command(area, argv, binds=binds, data=data, net=recipe.net) as made:
         yield made

@@ -17,8 +17,10 @@ from backend.builders import (
     SourceInfo,
     collect,
     headers,
+    installed,
     limits,
     recipe,
+    reproducible,
     resolve,
     roots,
     rpmheader,
@@ -38,6 +40,11 @@ from backend.process import find_all
 
 TOOLS = "bwrap prlimit setpriv unshare mount du"
 HOST_TOOLS = "rpm rpmbuild rpm2cpio cpio"
+#: Where those of the results come from: the spec has no changelog, or has one.
+_TIMES = {
+    True: "that of the source package, since the spec has no changelog (SOURCE_DATE_EPOCH)",
+    False: "that of the newest entry of the changelog (SOURCE_DATE_EPOCH)",
+}
 
 
 class RpmbuildBuilder:
@@ -47,6 +54,7 @@ class RpmbuildBuilder:
         self._config = config
         self._sandbox = Sandbox(config)
         self._benches: dict[Chroot, Workbench] = {}
+        self._installed = installed.Lists()
 
     def preflight(self) -> None:
         """Raises ToolError, with the remedy, if it cannot work on this machine."""
@@ -87,6 +95,7 @@ class RpmbuildBuilder:
             )
             results = collect.open_directory(area.path / "results")
             try:
+                trees: tuple[Path, ...] = (bench.tree,) if bench.tree else ()
                 if bench.resolves:
                     job = resolve.Job(
                         config=self._config,
@@ -97,7 +106,8 @@ class RpmbuildBuilder:
                     )
                     trees = stack.enter_context(resolve.layer(job))
                     bench = dataclasses.replace(bench, sandbox=self._sandbox.on(trees))
-                self._run(bench, area, request, monitor)
+                lack = self._installed.write(bench.sandbox, trees, area, request.workdir)
+                self._run(bench, area, request, monitor, lack)
                 monitor.check()
                 try:
                     return self._collect(area, source, results)
@@ -155,9 +165,16 @@ class RpmbuildBuilder:
                 benches[chroot] = bench
         return bench
 
-    def _run(self, bench: Workbench, area: Area, request: BuildRequest, monitor: Monitor) -> None:
+    def _run(
+        self,
+        bench: Workbench,
+        area: Area,
+        request: BuildRequest,
+        monitor: Monitor,
+        lack: str,
+    ) -> None:
         log = Log(monitor, request.max_log)
-        made = self._recipe(bench, area, request)
+        made = self._recipe(bench, area, request, lack)
         with recipe.command(bench.sandbox, area, made) as command:
             code = stream.supervise(self._config, area, command, log, request)
         tail = bytes(log.tail)
@@ -169,8 +186,10 @@ class RpmbuildBuilder:
             reason = _reason(tail, code)
             raise BuildError(reason + limits.hint(reason + _last_words(tail)))
 
-    def _recipe(self, bench: Workbench, area: Area, request: BuildRequest) -> Recipe:
+    def _recipe(self, bench: Workbench, area: Area, request: BuildRequest, lack: str) -> Recipe:
         options = _options(request)
+        same = request.reproducible
+        epoch = reproducible.epoch(area.path / "in.src.rpm") if same else ""
         where = f"root {request.chroot}" if bench.tree else "this host"
         word = "installed in" if bench.resolves else "not checked on"
         return Recipe(
@@ -178,9 +197,12 @@ class RpmbuildBuilder:
             notes=[
                 f"Limits: {self.describe()}",
                 *(f"BuildRequires, {word} {where}: {one}" for one in _needed(area)),
+                *([f"Times: {_TIMES[bool(epoch)]}"] if same else []),
+                *([f"Note: {lack}"] if lack else []),
             ],
             options=options,
-            macros=bench.macros,
+            macros=bench.macros + (reproducible.macros() if same else ""),
+            epoch=epoch,
             net=request.enable_net,
         )
 

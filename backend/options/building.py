@@ -159,6 +159,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         "builder",
+        "reproducible",
+        "bool",
+        "yes",
+        "The same source gives the same RPMs: times from the changelog (SOURCE_DATE_EPOCH), one"
+        " name of build host; see docs/provenance.md",
+    ),
+    Option(
+        "builder",
         "max_download",
         "bytes",
         "4G",

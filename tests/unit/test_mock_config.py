@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backend.builders import BuildRequest, Buildroot, mockconfig
+from backend.builders import BuildRequest, Buildroot, mockconfig, reproducible
 from backend.builders.mockconfig import Setup, Site
 from backend.chroot import Chroot
 from backend.exceptions import BuildError
@@ -23,7 +23,8 @@ REPO = {"id": "copr_base", "name": "Copr repository", "baseurl": "https://copr.e
 
 
 def request(**settings: Any) -> BuildRequest:
-    own = {name: settings.pop(name) for name in ("enable_net", "with_opts") if name in settings}
+    names = ("enable_net", "with_opts", "reproducible")
+    own = {name: settings.pop(name) for name in names if name in settings}
     return BuildRequest(
         srpm=Path("/x.src.rpm"),
         chroot=CHROOT,
@@ -213,8 +214,16 @@ def test_names_cannot_break_out_of_their_section() -> None:
 
 def test_macros_stay_out_of_the_templates() -> None:
     setup = made(macros=(("vendor", "Copr {{7*7}}"), ("buildtag", ".copr7")))
-    assert setup.macros == "%vendor Copr {{7*7}}\n%buildtag .copr7\n"
+    assert setup.macros == reproducible.macros() + "%vendor Copr {{7*7}}\n%buildtag .copr7\n"
     assert "7*7" not in setup.text
+
+
+def test_reproducible_builds_get_their_time_from_the_source() -> None:
+    assert "%_buildhost copr-backend\n" in made().macros
+    assert made(reproducible=False).macros == ""
+    assert "environment" not in executed(SITE)
+    timed = executed(Site(**{**vars(SITE), "epoch": "1577923200"}))
+    assert timed["environment"] == {"SOURCE_DATE_EPOCH": "1577923200"}
 
 
 def test_options_of_rpmbuild() -> None:
