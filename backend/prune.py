@@ -22,7 +22,7 @@ from backend.disk import write_file
 from backend.exceptions import CoprBackendError
 from backend.locks import exclusive
 from backend.pruning import ALL, LOGS, PACKAGES, Found, Known, Rules, Step
-from backend.repository import LOCK, Manners, policy, withdraw
+from backend.repository import LOCK, Manners, listed, policy, withdraw
 
 #: In a result directory that is going to be removed; holds how much of it.
 MARK = ".pruning"
@@ -102,7 +102,7 @@ class Pruner:
                 self.say(f"{owner}/{dirname}: left alone: {known}")
                 continue
             known = self._own_number(known, owner, dirname)
-            found = list(results(directory))
+            found = list(results(directory, devel=known.devel))
             steps = pruning.plan(
                 found, known, self.rules, unfinished=unfinished, wanted=wanted, now=now
             )
@@ -228,13 +228,14 @@ def _subdirectories(path: Path) -> list[Path]:
     return [path / name for name in sorted(names) if not name.startswith(".")]
 
 
-def results(directory: Path) -> Iterator[Found]:
-    """The result directories of a project directory."""
+def results(directory: Path, *, devel: bool = False) -> Iterator[Found]:
+    """The result directories of a project directory; `devel`: the project publishes by hand."""
     for repo in _subdirectories(directory):
+        released = listed(repo) if devel and repo.name != SRPM_CHROOT else ()
         for path in _subdirectories(repo):
             if path.name not in _METADATA:
                 with contextlib.suppress(FileNotFoundError):  # deleted while we look
-                    yield _look(path)
+                    yield replace(_look(path), released=path.name in released)
 
 
 def _look(path: Path) -> Found:

@@ -66,9 +66,9 @@ class RemoteBooks:
         if not isinstance(raw, dict) or "error" in raw or reply.status != 200:
             words = raw.get("error") if isinstance(raw, dict) else raw
             return f"the frontend answered {reply.status}: {str(words)[:200]}"
-        auto = raw.get("auto_prune", True)
+        auto = raw.get("auto_prune", True) is not False and not raw.get("persistent")
         done = {name: _DONE for name, is_done in self._ends().items() if is_done}
-        return Known(auto=auto is not False, devel=bool(raw.get("devel_mode")), still=done)
+        return Known(auto=auto, devel=bool(raw.get("devel_mode")), still=done)
 
     def _ends(self) -> dict[str, bool]:
         if self._ended is None:

@@ -25,7 +25,8 @@ class Found:
     """A result directory. `good`: marked as a success; `since`: when its newest file was
     written (seconds since the epoch); `packages` and `logs`: bytes that would be free without
     either kind of files; `begun`: an earlier prune was going to remove so much of it, and was
-    ended; `busy`: somebody works in it."""
+    ended; `busy`: somebody works in it; `released`: of a project that publishes by hand, and in
+    its main metadata."""
 
     owner: str
     dirname: str
@@ -37,6 +38,7 @@ class Found:
     logs: int = 0
     begun: str = ""
     busy: bool = False
+    released: bool = False
 
     @property
     def build(self) -> int | None:
@@ -174,7 +176,11 @@ def _superseded(found: Sequence[Found], known: Known, rules: Rules) -> Iterable[
             groups[one.chroot, one.package].append(one)
     for (chroot, package), members in groups.items():
         members.sort(key=lambda one: one.build or 0, reverse=True)
+        # Newer ones that wait for their release do not take the place of what readers have.
+        readable = [one.place for one in members if one.released][:keep]
         for one in members[keep:]:
+            if one.place in readable:
+                continue
             yield (
                 one,
                 f"{keep} newer build{'s' if keep > 1 else ''} of {package} succeeded in {chroot}"

@@ -63,7 +63,7 @@ class EmbeddedBooks:
                 return "the frontend has no such project"
             return Known(
                 keep=settings.of(project, "prune_keep"),
-                auto=settings.of(project, "auto_prune"),
+                auto=settings.of(project, "auto_prune") and not settings.of(project, "persistent"),
                 devel=settings.of(project, "devel_mode"),
                 claimed=frozenset(_claimed(session, project, dirname)),
             )

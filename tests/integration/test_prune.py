@@ -85,6 +85,7 @@ def test_disk_metadata_database_and_pages_agree(
 ) -> None:
     lab.project(chroots=[F41, F42])
     lab.project("kept", chroots=[F41], auto_prune=False)
+    lab.project("lasting", chroots=[F41], persistent=True)
     for number in range(4):
         built(lab, packages["hello"], old=number < 3)
     built(lab, packages["hello"], good=False, old=True)
@@ -92,10 +93,11 @@ def test_disk_metadata_database_and_pages_agree(
     unfinished = lab.submit("hello", chroots=[F41])
     add(lab.config.destdir / "admin/hello" / SRPM, f"{unfinished:08d}", packages["hello"][1:])
     age(lab.config.destdir / "admin/hello" / SRPM / f"{unfinished:08d}")
-    for _ in range(3):
-        built(lab, packages["hello"], project="kept", chroots=[F41], old=True)
+    for project in ("kept", "lasting") * 3:
+        built(lab, packages["hello"], project=project, chroots=[F41], old=True)
     top = lab.config.destdir / "admin/hello"
-    for repo in (top / F41, top / F42, top.with_name("kept") / F41):
+    others = [top.with_name(name) / F41 for name in ("kept", "lasting")]
+    for repo in (top / F41, top / F42, *others):
         publish(repo)
     before = {path: names(path) for path in (top / F41, top / SRPM)}
 
@@ -112,7 +114,7 @@ def test_disk_metadata_database_and_pages_agree(
         assert set(names(top / chroot)) == stay | {"repodata"}
         assert directories(top / chroot) == {"00000003-hello", "00000004-hello"}
     assert names(top / SRPM) == [f"{number:08d}" for number in (4, fresh, unfinished)]
-    assert len(directories(top.with_name("kept") / F41)) == 3
+    assert [len(directories(repo)) for repo in others] == [3, 3]
     answers = {n: lab.client.get(f"/api_3/build-chroot/list?build_id={n}").json()["items"]
                for n in (1, 3)}  # fmt: skip
     assert [item["result_url"] for item in answers[1]] == [None, None]
@@ -148,8 +150,8 @@ def test_released_and_devel_metadata_lose_the_same_builds(
     built(lab, packages["hello"], chroots=[F41])
     publish(repo, devel_url=url)
     prune(lab.config, capsys)
-    assert directories(repo) == {"00000003-hello"}
-    assert len(listed(repo / "devel")) == 2 * len(packages["hello"])
+    assert directories(repo) == {"00000002-hello", "00000003-hello"}
+    assert len(listed(repo / "devel")) == 3 * len(packages["hello"])
 
 
 def test_logs_stay_for_their_own_term(

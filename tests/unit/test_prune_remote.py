@@ -93,6 +93,23 @@ def test_settings_come_from_the_public_api(books: RemoteBooks) -> None:
     assert group.auto is False
 
 
+@pytest.mark.parametrize(
+    ("settings", "auto"),
+    [
+        ({"auto_prune": True, "persistent": True}, False),
+        ({"auto_prune": False, "persistent": False}, False),
+        ({"auto_prune": None, "persistent": False}, True),
+    ],
+)
+def test_persistent_projects_are_not_pruned(
+    books: RemoteBooks, server: Server, settings: dict[str, Any], auto: bool
+) -> None:
+    server.answers["/api_3/project?ownername=jdoe&projectname=kept"] = settings
+    known = books.known("jdoe", "kept")
+    assert isinstance(known, Known)
+    assert known.auto is auto
+
+
 def test_an_unknown_project_is_left_alone(books: RemoteBooks) -> None:
     assert books.known("jdoe", "gone") == "the frontend answered 404: no such thing"
 

@@ -60,6 +60,12 @@ def test_a_project_has_its_own_number(own: int | None, gone: list[int]) -> None:
     assert builds(decide([result(n) for n in (1, 2, 3)], Known(keep=own))) == gone
 
 
+def test_builds_that_wait_for_their_release_do_not_push_out_what_readers_have() -> None:
+    found = [result(n, released=n < 4) for n in range(1, 7)]
+    assert builds(decide(found)) == [1, 4]
+    assert builds(decide(found, Known(keep=1))) == [1, 2, 4, 5]
+
+
 def test_zero_keeps_everything() -> None:
     found = [result(n, good=n > 5, since=0.0) for n in range(1, 9)]
     assert decide(found, rules=Rules(keep=0, days=0)) == []
