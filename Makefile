@@ -9,7 +9,7 @@ killer := $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)") \
 	$(if $(MODE),--mode "$(MODE)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench chaos deb docs help hostile install readers run srpm test test-mock uninstall upkeep
+.PHONY: bench chaos deb docs fuzz help hostile install readers run srpm test test-mock uninstall upkeep
 .NOTPARALLEL:
 
 help:
@@ -24,6 +24,8 @@ help:
 	@echo "  MODE=m              embedded, proxy or external (default: by seed), see docs/chaos.md"
 	@echo "make hostile          packages that attack the machine, as root and as a user"
 	@echo "  ATTACKS='a b'       only some, see docs/security.md"
+	@echo "make fuzz             random requests by the API's own description, see docs/frontend.md"
+	@echo "  EXAMPLES=n SEED=n   how many of each operation (default 20), which (default: any)"
 	@echo "make upkeep           prune, promote and delete under load and kills"
 	@echo "  BUILDS=n SEED=n     how many (default 100), which run (default: any)"
 	@echo "make docs             the pages of docs/ as a site: build/docs/index.html"
@@ -54,6 +56,13 @@ docs:
 	@rm -rf build/docs
 	@$(bin)/sphinx-build -q -W -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
+
+fuzz:
+	@./conf/setup.sh test
+	@[ -x build/fuzz/venv/bin/st ] || { $(bin)/python -m venv build/fuzz/venv && \
+		build/fuzz/venv/bin/pip install -qq --disable-pip-version-check 'schemathesis>=4.32,<5'; }
+	@exec $(bin)/python -m tests.fuzz $(if $(EXAMPLES),--examples "$(EXAMPLES)") \
+		$(if $(SEED),--seed "$(SEED)")
 
 bench:
 	@./conf/setup.sh bench

@@ -131,6 +131,7 @@ class Config:
     web_cli_config: Path
     web_max_upload: int
     web_upload_rate: int
+    web_hook_rate: int
     web_token_days: int
     web_distgit: tuple[str, ...]
     web_hook_networks: tuple[str, ...]

@@ -47,6 +47,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         "web",
+        "hook_rate",
+        "int",
+        "600",
+        "Requests of forges and scripts (webhooks) that one project takes within an hour;"
+        " 0: no limit",
+        minimum=0,
+    ),
+    Option(
+        "web",
         "upload_rate",
         "int",
         "600",

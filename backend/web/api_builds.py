@@ -1,8 +1,9 @@
 """API v3: looking at builds, canceling and deleting them."""
 
 from collections.abc import Sequence
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
@@ -12,10 +13,12 @@ from backend.explain import Place
 from backend.web import (
     actions,
     batches,
+    bodies,
     books,
     hooks,
     housekeeping,
     latest,
+    names,
     openapi,
     permissions,
     rows,
@@ -24,7 +27,7 @@ from backend.web import (
 )
 from backend.web.errors import ApiError
 from backend.web.models import Build, User
-from backend.web.paging import Part
+from backend.web.paging import ById
 from backend.web.queries import get_build, get_project, in_progress
 from backend.web.request import Ctx, CurrentUser, JsonObject
 from backend.web.shapes import build_json, chroot_json, first_failure, open_tasks, page
@@ -33,18 +36,19 @@ from backend.web.writer import announce
 router = APIRouter(prefix="/api_3")
 #: A query names at most so many builds.
 _AT_ONCE = 500
-_LIST = openapi.body("builds")
+_STATES: dict[str, Any] = {"enum": [status.label for status in Status]}
+_LIST = openapi.body({"builds": bodies.BUILDS}, "builds")
 
 
 @router.get("/build/list")
 def build_list(
     *,
     ctx: Ctx,
-    part: Part,
+    part: ById,
     ownername: str,
     projectname: str,
     packagename: str | None = None,
-    status: str | None = None,
+    status: Annotated[str | None, Query(json_schema_extra=_STATES)] = None,
 ) -> Response:
     """Builds of a project."""
     with ctx.reading() as session:
@@ -70,7 +74,7 @@ def _status(label: str) -> Status:
     raise ApiError(400, f"status: {label[:100]!r} is none of {known}")
 
 
-@router.get("/build/source-chroot/{build_id}")
+@router.get("/build/source-chroot/{build_id:int}")
 def source_chroot(ctx: Ctx, build_id: int) -> Response:
     """State and results of the source build."""
     with ctx.reading() as session:
@@ -81,7 +85,7 @@ def source_chroot(ctx: Ctx, build_id: int) -> Response:
         return JSONResponse({"state": state.label, "result_url": url})
 
 
-@router.get("/build/source-build-config/{build_id}")
+@router.get("/build/source-build-config/{build_id:int}")
 def source_build_config(ctx: Ctx, build_id: int) -> Response:
     """What the source package is made from."""
     with ctx.reading() as session:
@@ -97,7 +101,7 @@ def source_build_config(ctx: Ctx, build_id: int) -> Response:
         )
 
 
-@router.get("/build/built-packages/{build_id}")
+@router.get("/build/built-packages/{build_id:int}")
 def built_packages(ctx: Ctx, build_id: int) -> Response:
     """What came out of a build, by chroot."""
     with ctx.reading() as session:
@@ -105,7 +109,7 @@ def built_packages(ctx: Ctx, build_id: int) -> Response:
         return JSONResponse({c.name: {"packages": c.packages} for c in build.chroots})
 
 
-@router.get("/build/{build_id}")
+@router.get("/build/{build_id:int}")
 def build_get(ctx: Ctx, build_id: int) -> Response:
     """One build. Our own: `failure`, `triage` (its class and key lines), `waiting` (why each of
     its tasks waits)."""
@@ -119,7 +123,7 @@ def build_get(ctx: Ctx, build_id: int) -> Response:
     return JSONResponse(reply | {"waiting": waiting})
 
 
-@router.get("/build/why/{build_id}")
+@router.get("/build/why/{build_id:int}")
 def build_why(ctx: Ctx, build_id: int) -> Response:
     """Where each unfinished task of a build is, and why it waits (our own)."""
     with ctx.reading() as session:
@@ -131,7 +135,7 @@ def build_why(ctx: Ctx, build_id: int) -> Response:
 
 
 @router.get("/build-chroot/list")
-def build_chroot_list(ctx: Ctx, part: Part, build_id: int) -> Response:
+def build_chroot_list(ctx: Ctx, part: ById, build_id: int) -> Response:
     """The chroots of a build."""
     with ctx.reading() as session:
         build = get_build(session, build_id)
@@ -139,8 +143,8 @@ def build_chroot_list(ctx: Ctx, part: Part, build_id: int) -> Response:
     return JSONResponse(part.page(items))
 
 
-@router.post("/build/cancel/{build_id}", operation_id="build_cancel_post")
-@router.put("/build/cancel/{build_id}")
+@router.post("/build/cancel/{build_id:int}", operation_id="build_cancel_post")
+@router.put("/build/cancel/{build_id:int}")
 def build_cancel(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
     """Cancel: users see it canceled at once, the backend is told."""
     with ctx.writing() as session:
@@ -186,9 +190,7 @@ def _note(session: Session, builds: Sequence[Build]) -> list[int] | None:
 @router.delete("/build/delete/list", openapi_extra=_LIST)
 def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
     """Delete several finished builds, or none of them."""
-    numbers = body.get("builds")
-    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
-        raise ApiError(400, "builds: must be a list of build ids")
+    numbers = names.builds(body.get("builds"))
     with ctx.writing() as session:
         builds = [_delete(session, user, number) for number in dict.fromkeys(numbers)]
         noted = _note(session, builds)
@@ -196,8 +198,8 @@ def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response
     return JSONResponse({"builds": numbers})
 
 
-@router.post("/build/delete/{build_id}", operation_id="build_delete_post")
-@router.delete("/build/delete/{build_id}")
+@router.post("/build/delete/{build_id:int}", operation_id="build_delete_post")
+@router.delete("/build/delete/{build_id:int}")
 def build_delete(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
     """Delete one finished build."""
     with ctx.writing() as session:

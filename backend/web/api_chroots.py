@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from backend.web import actions, openapi, settings, tasks, verdicts
+from backend.web import actions, bodies, openapi, settings, tasks, verdicts
 from backend.web.api_projects import own_project
 from backend.web.errors import ApiError
 from backend.web.forms import form
@@ -127,11 +127,11 @@ Form = Annotated[tuple[dict[str, Any], bytes | None], Depends(_form)]
 @router.post(
     "/api_3/project-chroot/edit/{ownername}/{projectname}/{chrootname}",
     operation_id="project_chroot_edit_post",
-    openapi_extra=openapi.body(),
+    openapi_extra=openapi.body(bodies.CHROOT_EDIT),
 )
 @router.put(
     "/api_3/project-chroot/edit/{ownername}/{projectname}/{chrootname}",
-    openapi_extra=openapi.body(),
+    openapi_extra=openapi.body(bodies.CHROOT_EDIT),
 )
 def project_chroot_edit(
     *, ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, chrootname: str, given: Form

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from backend import sign
 from backend.constants import SRPM_CHROOT, Status
-from backend.web import actions, latest, names, openapi, permissions
+from backend.web import actions, bodies, latest, names, openapi, permissions
 from backend.web.api_projects import own_project
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, Package, Project, User
@@ -20,6 +20,9 @@ from backend.web.shapes import project_json
 from backend.web.states import now
 
 router = APIRouter(prefix="/api_3")
+_FORK = openapi.body(
+    {"name": bodies.PROJECT_NAME, "ownername": bodies.TEXT, "confirm": bodies.FLAG}, "name"
+)
 
 
 @router.put("/project/regenerate-repos/{ownername}/{projectname}")
@@ -34,12 +37,14 @@ def regenerate_repos(ctx: Ctx, user: CurrentUser, ownername: str, projectname: s
     return JSONResponse(reply)
 
 
-@router.post("/project/fork/{ownername}/{projectname}", openapi_extra=openapi.body("name"))
+@router.post("/project/fork/{ownername}/{projectname}", openapi_extra=_FORK)
 def project_fork(
     ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, body: JsonObject
 ) -> Response:
     """Copy a project: its settings, and the latest good build of each package and chroot."""
-    owner = body.get("ownername") or user.name
+    owner = user.name if body.get("ownername") in (None, "") else body["ownername"]
+    if not isinstance(owner, str):
+        raise ApiError(400, "ownername: must be text")
     name = names.project_name(body.get("name"))
     with ctx.writing() as session:
         source = get_project(session, ownername, projectname)

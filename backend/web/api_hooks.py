@@ -6,13 +6,14 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
-from backend.web import hooks, openapi
+from backend.web import bodies, hooks, openapi
 from backend.web.api_projects import own_project
 from backend.web.models import Delivery, Hook, Project, User
 from backend.web.request import Ctx, CurrentUser, JsonObject
 from backend.web.shapes import page, project_json
 
 router = APIRouter(prefix="/api_3/webhook")
+_HOOK = openapi.body({"url": bodies.NAME, "secret": bodies.TEXT}, "url")
 
 
 def mine(session: Session, user: User, owner: str, name: str) -> Project:
@@ -56,7 +57,7 @@ def listed(ctx: Ctx, user: CurrentUser, ownername: str, projectname: str) -> Res
         return JSONResponse(page([_hook(hook) for hook in hooks.of(session, project)]))
 
 
-@router.post("/add/{ownername}/{projectname}", openapi_extra=openapi.body("url"))
+@router.post("/add/{ownername}/{projectname}", openapi_extra=_HOOK)
 def add(
     ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, body: JsonObject
 ) -> Response:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
@@ -21,6 +22,7 @@ _LOGS = {
     "url_backend_log": "backend.log.gz",
 }
 _FIELDS = (*_LOGS, "url_build")
+Extra = Annotated[str, Field(json_schema_extra={"enum": list(_FIELDS)})]
 
 
 def _dirname(session: Session, project: Project, name: str | None) -> str:
@@ -50,7 +52,7 @@ def monitor(
     ownername: str,
     projectname: str,
     project_dirname: str | None = None,
-    additional_fields: Annotated[list[str] | None, Query(alias="additional_fields[]")] = None,
+    additional_fields: Annotated[list[Extra] | None, Query(alias="additional_fields[]")] = None,
 ) -> Response:
     """The latest build of each package in each chroot."""
     wanted = additional_fields or []

@@ -1,15 +1,15 @@
 """API v3: packages of a project."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
 from backend.constants import Source
-from backend.web import actions, books, housekeeping, latest, names, openapi, origins
+from backend.web import actions, bodies, books, housekeeping, latest, names, openapi, origins
 from backend.web.api_projects import own_project
 from backend.web.errors import ApiError
 from backend.web.models import Build, Package, Project, User
@@ -21,7 +21,10 @@ from backend.web.shapes import build_json, source_url
 from backend.web.store import Context
 
 router = APIRouter(prefix="/api_3")
-_NAMED = openapi.body("ownername", "projectname", "package_name")
+_KINDS: dict[str, Any] = {"enum": list(origins.KINDS)}
+Kind = Annotated[str, Path(json_schema_extra=_KINDS)]
+KindOrNone = Annotated[str, Path(json_schema_extra={"enum": [*origins.KINDS, "None"]})]
+_NAMED = openapi.body(bodies.NAMED, *bodies.NAMED)
 
 
 def _package_json(
@@ -135,7 +138,7 @@ def _reply(ctx: Context, session: Session, project: Project, package: Package) -
 
 @router.post(
     "/package/add/{ownername}/{projectname}/{package_name}/{source_type_text}",
-    openapi_extra=openapi.body(),
+    openapi_extra=openapi.body(bodies.PACKAGE),
 )
 def package_add(
     *,
@@ -144,7 +147,7 @@ def package_add(
     ownername: str,
     projectname: str,
     package_name: str,
-    source_type_text: str,
+    source_type_text: Kind,
     body: JsonObject,
 ) -> Response:
     """Make a package known before its first build."""
@@ -170,11 +173,11 @@ def package_add(
 @router.put(
     "/package/edit/{ownername}/{projectname}/{package_name}/{source_type_text}",
     operation_id="package_edit_put",
-    openapi_extra=openapi.body(),
+    openapi_extra=openapi.body(bodies.PACKAGE),
 )
 @router.post(
     "/package/edit/{ownername}/{projectname}/{package_name}/{source_type_text}",
-    openapi_extra=openapi.body(),
+    openapi_extra=openapi.body(bodies.PACKAGE),
 )
 def package_edit(
     *,
@@ -183,7 +186,7 @@ def package_edit(
     ownername: str,
     projectname: str,
     package_name: str,
-    source_type_text: str,
+    source_type_text: KindOrNone,
     body: JsonObject,
 ) -> Response:
     """Change what a package is built from; with the same kind of source, null keeps a field.

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
-from backend.web import accounts, openapi, permissions
+from backend.web import accounts, bodies, openapi, permissions
 from backend.web.api_projects import own_project
 from backend.web.errors import ApiError
 from backend.web.models import Permission, Project
@@ -17,6 +17,7 @@ from backend.web.queries import get_project
 from backend.web.request import Ctx, CurrentUser, JsonObject
 
 router = APIRouter(prefix="/api_3/project/permissions")
+_SET = openapi.whole({"type": "object", "minProperties": 1, "additionalProperties": bodies.ROLES})
 
 
 def _of(session: Session, project: Project) -> list[Permission]:
@@ -72,7 +73,7 @@ def _entry(session: Session, project: Project, name: str) -> Permission:
     return found
 
 
-@router.put("/set/{ownername}/{projectname}", openapi_extra=openapi.body())
+@router.put("/set/{ownername}/{projectname}", openapi_extra=_SET)
 def permissions_set(
     ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, body: JsonObject
 ) -> Response:
@@ -93,7 +94,7 @@ def permissions_set(
     return JSONResponse({"updated": list(body)})
 
 
-@router.put("/request/{ownername}/{projectname}", openapi_extra=openapi.body())
+@router.put("/request/{ownername}/{projectname}", openapi_extra=openapi.whole(bodies.ASKED))
 def permissions_request(
     ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, body: JsonObject
 ) -> Response:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
 from backend import sign
-from backend.web import actions, hooks, housekeeping, names, openapi, permissions, settings
+from backend.web import actions, bodies, hooks, housekeeping, names, openapi, permissions, settings
 from backend.web.errors import ApiError
 from backend.web.models import Project, User
 from backend.web.paging import Paging, Part
@@ -20,6 +20,9 @@ from backend.web.states import now
 from backend.web.store import Context
 
 router = APIRouter(prefix="/api_3")
+_ADD = openapi.body({**bodies.PROJECT, "name": bodies.PROJECT_NAME}, "name")
+_EDIT = openapi.body(bodies.PROJECT_EDIT)
+_DELETE = openapi.body({"verify": {"const": True}}, "verify")
 
 
 @router.get("/mock-chroots/list")
@@ -43,7 +46,7 @@ def own_project(session: Session, user: User, owner: str, name: str, verb: str) 
     return project
 
 
-@router.post("/project/add/{ownername}", openapi_extra=openapi.body("name"))
+@router.post("/project/add/{ownername}", openapi_extra=_ADD)
 def project_add(
     ctx: Ctx, user: CurrentUser, ownername: str, body: JsonObject, exist_ok: bool = False
 ) -> Response:
@@ -114,9 +117,9 @@ def _projects(ctx: Context, part: Paging, query: Any) -> Response:
 @router.post(
     "/project/edit/{ownername}/{projectname}",
     operation_id="project_edit_post",
-    openapi_extra=openapi.body(),
+    openapi_extra=_EDIT,
 )
-@router.put("/project/edit/{ownername}/{projectname}", openapi_extra=openapi.body())
+@router.put("/project/edit/{ownername}/{projectname}", openapi_extra=_EDIT)
 def project_edit(
     ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, body: JsonObject
 ) -> Response:
@@ -141,9 +144,9 @@ def project_edit(
 @router.post(
     "/project/delete/{ownername}/{projectname}",
     operation_id="project_delete_post",
-    openapi_extra=openapi.body("verify"),
+    openapi_extra=_DELETE,
 )
-@router.delete("/project/delete/{ownername}/{projectname}", openapi_extra=openapi.body("verify"))
+@router.delete("/project/delete/{ownername}/{projectname}", openapi_extra=_DELETE)
 def project_delete(
     ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, body: JsonObject
 ) -> Response:

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from backend.web import openapi, permissions, promote, session
+from backend.web import bodies, names, openapi, permissions, promote, session
 from backend.web.errors import ApiError
 from backend.web.models import User
 from backend.web.queries import get_project
@@ -17,14 +17,17 @@ from backend.web.shapes import build_json
 from backend.web.store import Context
 
 router = APIRouter()
+_PROMOTE = openapi.body(
+    {"builds": bodies.BUILDS | {"minItems": 1}, "ownername": bodies.TEXT, "name": bodies.TEXT},
+    "builds",
+)
 
 
 def _promote(
     ctx: Context, user: User, source_name: tuple[str, str], target_name: tuple[str, str],
-    numbers: object,
+    given: object,
 ) -> dict[str, object]:  # fmt: skip
-    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
-        raise ApiError(400, "builds: must be a list of build ids")
+    numbers = names.builds(given)
     with ctx.writing() as writing:
         source = get_project(writing, *source_name)
         target = get_project(writing, *target_name)
@@ -35,9 +38,7 @@ def _promote(
     return {"action_id": action.id, "builds": items}
 
 
-@router.post(
-    "/api_3/project/promote/{ownername}/{projectname}", openapi_extra=openapi.body("builds")
-)
+@router.post("/api_3/project/promote/{ownername}/{projectname}", openapi_extra=_PROMOTE)
 def project_promote(
     ctx: Ctx, user: CurrentUser, ownername: str, projectname: str, body: JsonObject
 ) -> Response:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from backend.constants import Source
 from backend.web import (
     batches,
+    bodies,
     housekeeping,
     names,
     openapi,
@@ -34,6 +35,9 @@ from backend.web.writer import announce
 router = APIRouter(prefix="/api_3")
 _SUFFIXES = (".src.rpm", ".nosrc.rpm", ".spec")
 _DEFAULT_TIMEOUT = 18000
+_TARGET = tuple(bodies.TARGET)
+_PACKAGE = openapi.body({**bodies.BUILD, "package_name": bodies.NAME}, *_TARGET, "package_name")
+_CREATE = openapi.body({**bodies.BUILD, **bodies.SOURCE}, *_TARGET)
 
 
 Options = dict[str, Any]
@@ -62,7 +66,7 @@ def _target(
     if isolation not in ("unchanged", *settings.ISOLATION):
         raise ApiError(400, f"isolation: must be one of {', '.join(settings.ISOLATION)}")
     net = body.get("enable_net")
-    timeout = names.number(body, "timeout", 0, 0, 7 * 24 * 3600)
+    timeout = names.number(body, "timeout", 0, 0, settings.LONGEST)
     return project, {
         "dirname": names.dirname(body.get("project_dirname"), project.name),
         "timeout": timeout or (package and package.options.get("timeout")) or _DEFAULT_TIMEOUT,
@@ -109,7 +113,7 @@ def _add(
     return build
 
 
-@router.post("/build/check-before-build", openapi_extra=openapi.body("ownername", "projectname"))
+@router.post("/build/check-before-build", openapi_extra=openapi.body(bodies.BUILD, *_TARGET))
 def check_before_build(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
     """Would such a build be accepted?"""
     with ctx.reading() as session:
@@ -162,7 +166,9 @@ router.add_route("/api_3/build/create/url", create_url, methods=["POST"])
 
 @router.post(
     "/package/build",
-    openapi_extra=openapi.body("ownername", "projectname", "package_name"),
+    openapi_extra=openapi.body(
+        {**bodies.BUILD, "package_name": bodies.NAME}, *_TARGET, "package_name"
+    ),
 )
 async def package_build(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
     """A build of a package from the source that it is configured with."""
@@ -194,7 +200,7 @@ async def _received(request: Request, ctx: Ctx, user: CurrentUser) -> tuple[Uplo
     return upload, await upload.receive(request)
 
 
-@router.post("/build/create/upload")
+@router.post("/build/create/upload", openapi_extra=openapi.form(bodies.UPLOAD))
 async def create_upload(
     ctx: Ctx,
     user: CurrentUser,
@@ -211,13 +217,13 @@ async def create_upload(
     return JSONResponse(reply)
 
 
-def _kind(kind: str) -> str:
+def _kind(kind: Annotated[str, Path(json_schema_extra={"enum": list(origins.KINDS)})]) -> str:
     if kind not in origins.KINDS:
         raise ApiError(404, "Such API endpoint doesn't exist")
     return kind
 
 
-@router.post("/build/create/{kind}", openapi_extra=openapi.body("ownername", "projectname"))
+@router.post("/build/create/{kind}", openapi_extra=_CREATE)
 async def create(
     ctx: Ctx, kind: Annotated[str, Depends(_kind)], user: CurrentUser, body: JsonObject
 ) -> Response:

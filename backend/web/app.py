@@ -53,6 +53,8 @@ from backend.web.store import Context, database_url, make_engine
 from backend.web.writer import Wake
 
 _log = logging.getLogger(__name__)
+#: U+FFFD, as browsers do it in text.
+_INSTEAD = b"%EF%BF%BD"
 _NUL = "The address holds a NUL character"
 #: In this order: `/coprs/build/…` comes before `/coprs/<owner>/…`.
 PARTS = (
@@ -76,10 +78,11 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         path = scope.get("path", "")
-        if "\0" in path or b"%00" in scope.get("query_string", b""):
-            status = 404 if "\0" in path else 400  # no database stores such text
-            await JSONResponse({"error": _NUL}, status)(scope, receive, send)
+        if "\0" in path:  # no database stores such text
+            await JSONResponse({"error": _NUL}, 404)(scope, receive, send)
             return
+        if b"%00" in scope.get("query_string", b""):
+            scope = {**scope, "query_string": scope["query_string"].replace(b"%00", _INSTEAD)}
         if scope["type"] != "http" or not path.startswith(("/backend/", "/api_3/")):
             await self._app(scope, receive, send)
             return
@@ -178,6 +181,7 @@ def create_app(
         lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.context = ctx
+    app.state.routes = [route for part in PARTS for route in part.router.routes]
     errors.install(app)
     app.add_middleware(Door)
     openapi.install(app)

@@ -1,12 +1,14 @@
 """Errors that requests end with, in the envelope of whoever asked."""
 
 import errno
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Match
 
 from backend.web.render import HEADERS, render
 
@@ -14,12 +16,13 @@ _NO_ROOM = "This server's disk is full. Try again later."
 
 
 class ApiError(Exception):
-    """The request is refused with this HTTP status and this text."""
+    """The request is refused with this HTTP status and this text, perhaps with headers."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+        self.headers = dict(headers or {})
 
 
 def envelope(request: Request, status: int, text: str) -> Response:
@@ -37,7 +40,9 @@ def envelope(request: Request, status: int, text: str) -> Response:
 
 def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return envelope(request, error.status, error.text)
+    reply = envelope(request, error.status, error.text)
+    reply.headers.update(error.headers)
+    return reply
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -51,7 +56,18 @@ def _http_error(request: Request, error: Exception) -> Response:
     reply = envelope(request, error.status_code, text)
     if error.headers:
         reply.headers.update(error.headers)
+    if error.status_code == 405:
+        reply.headers["Allow"] = ", ".join(_methods(request))
     return reply
+
+
+def _methods(request: Request) -> list[str]:
+    """What is possible at an address, which may have a route for each method."""
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] != Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 def _validation_error(request: Request, error: Exception) -> Response:

@@ -9,6 +9,8 @@ from backend.chroot import Chroot
 from backend.exceptions import ProtocolError
 from backend.web.errors import ApiError
 
+#: As JSON schemas have it.
+PROJECT_PATTERN = r"^(?![0-9]+$)(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$"
 _PROJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 _SUFFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:-]{0,99}")
 SRPM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]{0,200}\.(no)?src\.rpm")
@@ -95,6 +97,21 @@ def chroot(name: str, field: str) -> str:
         raise ApiError(400, f"{field}: {error}") from error
 
 
+def _whole(value: object) -> int | None:
+    """An integer, which JSON may also write 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def builds(value: object) -> list[int]:
+    """The field `builds`: a list of build ids."""
+    found = [_whole(item) for item in value] if isinstance(value, list) else [None]
+    if any(item is None for item in found):
+        raise ApiError(400, "builds: must be a list of build ids")
+    return [item for item in found if item is not None]
+
+
 def number(body: Mapping[str, Any], field: str, default: int, least: int, most: int) -> int:
     """An integer within bounds; null or nothing means the default."""
     value = body.get(field)
@@ -102,7 +119,8 @@ def number(body: Mapping[str, Any], field: str, default: int, least: int, most: 
         return default
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+    value = _whole(value)
+    if value is None or not least <= value <= most:
         raise ApiError(400, f"{field}: must be a number from {least} to {most}")
     return value
 

@@ -1,5 +1,6 @@
 """The description of API v3 for machines, served at `/api_3/openapi.json`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,25 +9,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from backend import __version__
+from backend.web import bodies
 
 PATH = "/api_3/openapi.json"
-_STRINGS = ("ownername", "projectname", "package_name", "name")
-_URL_FIELDS = {"pkgs": {"type": "array", "items": {"type": "string"}, "minItems": 1}}
 
 
-def body(*needed: str, form: bool = False) -> dict[str, Any]:
-    """`openapi_extra` of a handler that reads a JSON object itself; `needed` are its fields."""
-    fields = {
-        name: _URL_FIELDS.get(name, {"type": "string"} if name in _STRINGS else {})
-        for name in needed
-    }
-    schema = {"type": "object", "properties": fields, "required": list(needed)}
-    if not needed:
-        del schema["required"]
-    content = {"application/json": {"schema": schema}}
-    if form:
-        content = {"multipart/form-data": {"schema": {"type": "object"}}}
-    return {"requestBody": {"required": True, "content": content}}
+def whole(schema: Mapping[str, Any], kind: str = "application/json") -> dict[str, Any]:
+    """`openapi_extra` of a handler that reads its body itself: something of this schema."""
+    return {"requestBody": {"required": True, "content": {kind: {"schema": dict(schema)}}}}
+
+
+def body(fields: Mapping[str, bodies.Schema], *needed: str) -> dict[str, Any]:
+    """The same for an object with these fields, some of them `needed`."""
+    return whole(bodies.record(fields, *needed))
+
+
+def form(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a form."""
+    return whole(schema, "multipart/form-data")
 
 
 _ERROR = {
@@ -38,7 +38,7 @@ _CREATE_URL = {
     "post": {
         "summary": "One build for each URL",
         "operationId": "create_url",
-        **body("ownername", "projectname", "pkgs"),
+        **body(bodies.URLS, *bodies.TARGET, "pkgs"),
         "responses": {"200": {"description": "The builds"}},
         "security": [{"token": []}],
     }
@@ -50,13 +50,12 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         title="Copr API v3 of copr-backend",
         version=__version__,
         description="The API that copr-cli speaks. Reading is anonymous.",
-        routes=app.routes,
+        routes=[route for route in app.state.routes if route.path.startswith("/api_3/")],
     )
-    paths = found["paths"].items()
-    found["paths"] = {path: what for path, what in paths if path.startswith("/api_3/")}
     found["paths"]["/api_3/build/create/url"] = _CREATE_URL
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = _ERROR
+    schemas["Chroot"] = {"type": "string", "enum": list(app.state.context.chroots)}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path in found["paths"].values():
         for operation in path.values():

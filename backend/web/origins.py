@@ -18,7 +18,7 @@ Fields = dict[str, Any]
 _TEXT = 4000
 _SCRIPT = 512 * 1024
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
-_METHODS = ("rpkg", "tito", "tito_test", "make_srpm")
+METHODS = ("rpkg", "tito", "tito_test", "make_srpm")
 _SCHEMES = {"git": ("http", "https", "git"), "svn": ("http", "https", "svn")}
 
 
@@ -73,7 +73,7 @@ def _scm(body: Mapping[str, Any], _: Config) -> Fields:
         "committish": text(body, "committish").strip(),
         "subdirectory": text(body, "subdirectory").strip(),
         "spec": text(body, "spec").strip(),
-        "srpm_build_method": _choice(body, "source_build_method", _METHODS),
+        "srpm_build_method": _choice(body, "source_build_method", METHODS),
     }
 
 

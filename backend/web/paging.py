@@ -1,6 +1,6 @@
 """Parts of lists: what a request asks for, and what the reply says of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -44,10 +44,20 @@ class Paging:
         return page(items, self.limit, self.offset, self.order, self.order_type)
 
 
-def _paging(
-    limit: Limit = None, offset: Offset = 0, order: str = "id", order_type: Direction = "ASC"
-) -> Paging:
-    return Paging(limit, offset, order, order_type.upper())
+def _by(*orders: str) -> Callable[..., Paging]:
+    extra: dict[str, Any] = {"enum": list(orders)}
+
+    def paging(
+        limit: Limit = None,
+        offset: Offset = 0,
+        order: Annotated[str, Query(json_schema_extra=extra)] = "id",
+        order_type: Direction = "ASC",
+    ) -> Paging:
+        return Paging(limit, offset, order, order_type.upper())
+
+    return paging
 
 
-Part = Annotated[Paging, Depends(_paging)]
+Part = Annotated[Paging, Depends(_by("id", "name"))]
+#: Of a list that has no other order.
+ById = Annotated[Paging, Depends(_by("id"))]

@@ -1,5 +1,6 @@
 """What projects and their chroots can be set to: names, defaults, and what is refused."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,13 +41,18 @@ HIDDEN: dict[str, Any] = {
     "delete_after_days": None,
     "prune_keep": None,
 }
-_ALL = {**SHOWN, **HIDDEN}
-_NUMBERS = {
+ALL = {**SHOWN, **HIDDEN}
+NUMBERS = {
     "repo_priority": (1, 99),
     "delete_after_days": (-1, 10_000),
     "prune_keep": (-1, 100_000),
 }
-_MOST_TEXT = 64 * 1024
+MOST_TEXT = 64 * 1024
+#: Most seconds that a build may be given.
+LONGEST = 7 * 24 * 3600
+IMAGE_PATTERN = r"^[!-~]{0,500}$"
+WORD_PATTERN = r"^[!-~]{1,2000}$"
+MODULE_PATTERN = r"^!?[A-Za-z0-9_.+-]+:[A-Za-z0-9_.+/-]+$"
 
 #: Lists of a chroot, given as text with spaces.
 LISTS = (
@@ -65,7 +71,7 @@ CHROOT: dict[str, Any] = {
 
 def of(project: Project, name: str) -> Any:
     """A setting of the project."""
-    return project.settings.get(name, _ALL[name])
+    return project.settings.get(name, ALL[name])
 
 
 def of_chroot(project: Project, chroot: str) -> dict[str, Any]:
@@ -80,27 +86,28 @@ def read(body: Mapping[str, Any]) -> dict[str, Any]:
         raise ApiError(400, f"storage: results are kept on disk here: give {STORAGE!r}, or nothing")
     if given.get("repos") is not None:  # its name in project/edit
         given["additional_repos"] = given["repos"]
-    found = {key: given[key] for key in _ALL if given.get(key) is not None}
+    found = {key: given[key] for key in ALL if given.get(key) is not None}
     for key, value in found.items():
-        _check(key, value, _ALL[key])
-    for key, (least, most) in _NUMBERS.items():
+        _check(key, value, ALL[key])
+    for key, (least, most) in NUMBERS.items():
         if key in found:
             found[key] = None if found[key] == -1 else names.number(found, key, 0, least, most)
     for key in ("additional_repos", "runtime_dependencies"):
         if key in found:
             found[key] = names.repos(found[key], key)
     names.strings(found.get("packit_forge_projects_allowed"), "packit_forge_projects_allowed")
-    return found | (bootstrap(body) if "bootstrap" in found else {})
+    wanted = bootstrap(body)
+    return found | (wanted if "bootstrap" in found else {})
 
 
 def _check(key: str, value: object, default: object) -> None:
-    if key in _NUMBERS:
+    if key in NUMBERS:
         return
     kind = type(default) if isinstance(default, bool | list) else str
     if not isinstance(value, kind):
         raise ApiError(400, f"{key}: must be a {kind.__name__}")
-    if isinstance(value, str) and (len(value) > _MOST_TEXT or "\0" in value):
-        raise ApiError(400, f"{key}: must be text of at most {_MOST_TEXT} characters")
+    if isinstance(value, str) and (len(value) > MOST_TEXT or "\0" in value):
+        raise ApiError(400, f"{key}: must be text of at most {MOST_TEXT} characters")
     choices = {"isolation": ISOLATION, "bootstrap": BOOTSTRAP}.get(key)
     if choices and value not in choices:
         raise ApiError(400, f"{key}: must be one of {', '.join(choices)}")
@@ -109,8 +116,9 @@ def _check(key: str, value: object, default: object) -> None:
 def bootstrap(body: Mapping[str, Any]) -> dict[str, Any]:
     """`bootstrap` and its image, as far as they are given and not to stay as they are."""
     value = body.get("bootstrap")
-    image = body.get("bootstrap_image") or ""
-    if not isinstance(image, str) or len(image) > 500 or any(c.isspace() for c in image):
+    image = body.get("bootstrap_image")
+    image = "" if image is None else image
+    if not isinstance(image, str) or not re.fullmatch(IMAGE_PATTERN, image):
         raise ApiError(400, "bootstrap_image: must be the name of an image")
     if value in (None, "unchanged", "untouched"):
         return {}
@@ -134,13 +142,13 @@ def read_chroot(body: Mapping[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         words = _words(key, value) if isinstance(value, str) else names.strings(value, key)
-        if any(len(word) > 2000 or not word.isprintable() or " " in word for word in words):
+        if not all(re.fullmatch(WORD_PATTERN, word) for word in words):
             raise ApiError(400, f"{key}: must be words with spaces between them")
         changes[key] = list(dict.fromkeys(words))
     if "additional_repos" in changes:
         changes["additional_repos"] = names.repos(changes["additional_repos"], "additional_repos")
     for word in changes.get("additional_modules", []):
-        if ":" not in word.strip("!"):
+        if not re.fullmatch(MODULE_PATTERN, word):
             raise ApiError(400, f"additional_modules: {word[:100]!r}: write NAME:STREAM")
     isolation = body.get("isolation")
     if isolation is not None:

@@ -72,6 +72,7 @@ class Context:
     engine: Engine
     writer: Writer
     rates: Rates
+    hook_rates: Rates
     explain: Explain = nothing
     look: Look = nobody
     tally: Tally = field(default_factory=Tally)
@@ -99,6 +100,7 @@ class Context:
             engine=engine,
             writer=Writer(engine, wake, inline=in_process(engine)),
             rates=Rates(config.web_upload_rate),
+            hook_rates=Rates(config.web_hook_rate, what="requests", option="web.hook_rate"),
             explain=explain,
             look=look,
             hooked=hooked or Hooked(),

@@ -68,10 +68,10 @@ async def push(  # noqa: PLR0917  (parts of the address)
         known = ", ".join((*pushes.FORGES, "custom"))
         return _say(f"{forge[:40]} is none of {known}; custom needs a package", 404)
     try:
+        await _enter(ctx, lambda session: _project(session, project_id, secret))
         data = await _body(request)
         payload = _payload(data, request.headers.get("content-type", ""))
         if request.headers.get("x-github-event") == "ping":
-            await ctx.read(lambda session: _project(session, project_id, secret))
             return _say(_OK)
         found = pushes.FORGES[forge](payload)
         await ctx.write(
@@ -80,12 +80,21 @@ async def push(  # noqa: PLR0917  (parts of the address)
     except pushes.NoPush as error:
         return _say(f"This is no push of {forge}: {error}", 400)
     except ApiError as error:
-        return _say(error.text, error.status)
+        return _refuse(error)
     return _say(_OK)
 
 
 def _say(text: str, status: int = 200) -> Response:
     return PlainTextResponse(f"{text}\n", status)
+
+
+def _refuse(error: ApiError) -> Response:
+    return PlainTextResponse(f"{error.text}\n", error.status, error.headers)
+
+
+async def _enter(ctx: Context, find: Find) -> None:
+    """Only who knows the secret goes on, and that not too often: before the message is read."""
+    ctx.hook_rates.take(await ctx.read(lambda session: find(session).id))
 
 
 def _check(project: Project | None, secret: str) -> Project:
@@ -162,6 +171,7 @@ async def _custom(
     request: Request, ctx: Context, find: Find, package: str, dirname: str | None = None
 ) -> Response:
     try:
+        await _enter(ctx, find)
         data = await _body(request)
         kind = await ctx.read(lambda s: get_package(s, find(s), package).source_type)
         if request.headers.get("x-github-event") == "ping":
@@ -178,4 +188,4 @@ async def _custom(
 
         return _say(str(await ctx.write(add)))
     except ApiError as error:
-        return _say(error.text, error.status)
+        return _refuse(error)

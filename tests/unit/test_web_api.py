@@ -130,7 +130,7 @@ def test_refusals_of_reading(lab: Lab) -> None:
     assert missing.json() == {"error": "Project a/b does not exist."}
     refused(get("/api_3/nonsense/"), 404, "Such API endpoint doesn't exist")
     refused(get("/api_3/project?ownername=a"), 400, "Missing argument projectname")
-    refused(get("/api_3/build/xyz"), 400, "build_id")
+    refused(get("/api_3/build/xyz"), 404, "Such API endpoint")
     refused(get("/api_3/project/list?limit=-1"), 400, "limit")
     refused(lab.client.post("/api_3/auth-check"), 405, "POST")
 
