@@ -11,6 +11,7 @@ from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.config import Config, load
 from backend.daemons.tidy import sweep_workdirs
 from backend.exceptions import ConfigError, ToolError
+from tests.ports import free_port
 
 PLUGIN = """\
 from backend.chroot import Chroot
@@ -51,6 +52,13 @@ def config(tmp_path: Path, name: str) -> Config:
     path = tmp_path / "copr-be.conf"
     path.write_text(f"[builder]\ntype = {name}\n")
     return load(path)
+
+
+def own(tmp_path: Path, name: str) -> str:
+    """With directories and a port that this user may have."""
+    keys = ("destdir", "statedir", "rundir", "log_dir")
+    places = "".join(f"{key} = {tmp_path / key}\n" for key in keys)
+    return f"{name}\n[backend]\n{places}[web]\nport = {free_port()}"
 
 
 def test_a_registered_name(tmp_path: Path) -> None:
@@ -99,12 +107,12 @@ def test_check_names_the_class_and_what_it_builds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("backend.daemons.prepare.find_all", lambda tools: dict.fromkeys(tools, ""))
-    good = config(tmp_path, f"{package}.builder:Good").path
+    good = config(tmp_path, own(tmp_path, f"{package}.builder:Good")).path
     assert cli.main(["check", "-c", str(good)]) == 0
     assert (
         "builder ownpkg.builder:Good: it works here; builds own-1-x86_64" in capsys.readouterr().out
     )
-    bad = config(tmp_path, f"{package}.builder:Half").path
+    bad = config(tmp_path, own(tmp_path, f"{package}.builder:Half")).path
     assert cli.main(["check", "-c", str(bad)]) == 2
     assert "it is no builder, it lacks" in capsys.readouterr().err
 

@@ -107,6 +107,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     """A debootstrap that does what a test says; `unshare` and the rest are real or left out."""
     script = tmp_path / "debootstrap"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda *_args, **_kwargs: None)  # only root may
     monkeypatch.setattr(rootmake, "_run", _run_plain)
     monkeypatch.setattr(
         rootmake, "find", lambda name: str(script) if name == "debootstrap" else find(name)
