@@ -22,8 +22,10 @@ pack() { # pack TARBALL DIRECTORY NAME: the same bytes for the same files
 
 tree=$work/copr-backend-$version
 mkdir "$tree"
-cp -R backend conf docs systemd setup.py pyproject.toml README.md LICENSE CHANGELOG.md \
-    copr-be.conf.example copr-backend.spec "$tree/"
+# Not what Python writes beside them, perhaps just now.
+find backend conf docs systemd setup.py pyproject.toml README.md LICENSE CHANGELOG.md \
+    copr-be.conf.example copr-backend.spec -name __pycache__ -prune -o -type f \
+    -exec cp --parents -t "$tree" {} +
 pack "$work/copr-backend-$version.tar.gz" "$work" "copr-backend-$version"
 retask=$("$PYTHON" -c 'import os, retask; print(os.path.dirname(os.path.dirname(retask.__file__)))') || {
     echo "srpm: $PYTHON has no retask: pip install retask, or name another one with PYTHON=..." >&2
