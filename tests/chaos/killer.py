@@ -19,6 +19,8 @@ from tests.chaos.proxy import FAULTS, Rule
 
 KILL, STOP, CONT = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
 MIB = 1024**2
+#: So many strikes at least make a chaos run.
+LEAST = 3
 #: Names on disk and the moment in a build's life that they mark.
 FILES = {
     "builder-live.log": "a build begins",
@@ -77,10 +79,11 @@ class Killer:
         return ours
 
     def run(self, finished: Callable[[], bool], seconds: float) -> None:
-        """Strike until `finished()` or the time is over; then let everything live again."""
+        """Strike until `finished()` or the time is over, and LEAST times on a machine of any
+        speed; then let everything live again."""
         deeds = self.deeds()
         until = time.monotonic() + seconds
-        while not finished() and time.monotonic() < until:
+        while self.counts.total() < LEAST or (not finished() and time.monotonic() < until):
             pause = self.random.expovariate(self.fury / 0.7)
             self.enough.wait(min(pause, 5.0))
             self._wake_stopped(time.monotonic())

@@ -64,7 +64,7 @@ def run(
         place.sign = sign
         place.start()
         users = Users(place, builds, srpms)
-        if not _until(users.prepare, 60):
+        if not _until(users.prepare, 200):
             outcome.violations.append("the farm did not start")
             return _tell(outcome, place, begin)
         killer = Killer(place, fury, outcome.kills, _Live() if live else [], brief)
@@ -87,7 +87,7 @@ class _Live(list[str]):
 
 def _settle(verifier: Verifier, users: Users) -> None:
     """Wait until nothing is left to do, as long as the farm gets anywhere."""
-    users.done.wait(60)
+    users.done.wait(200)
     seen: list[list[str]] = []
 
     def nothing_left() -> bool:

@@ -20,8 +20,9 @@ from backend.process import ProcessId
 from tests.hostile import attacks
 from tests.hostile.attacks import GREEN, KILLED, LIMITS, Attack
 
-#: Of this process alone: other builds on the machine have other users.
-UID = 60800 + os.getpid() % 300
+#: Of this process alone: other builds on the machine have other users, those of other processes
+#: of the same test run in any case.
+UID = 60800 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8 * 40 + os.getpid() % 40
 LEFT = "hostile-left-behind"
 
 

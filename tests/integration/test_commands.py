@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import wait_until
-from tests.integration.farm import Farm, make_srpm
+from tests.integration.farm import WAIT, Farm, make_srpm
 
 pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
 
@@ -31,12 +31,26 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+#: A builder whose daemon gets no further before somebody stops it.
+PATIENT = """
+import select, signal
+from backend.builders.rpmbuild import RpmbuildBuilder
+class Patient(RpmbuildBuilder):
+    def preflight(self):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        while signal.SIGTERM not in signal.sigpending():
+            select.select([], [], [], 0.01)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        super().preflight()
+"""
+
+
 class Background(Farm):
     """A farm whose daemon is in the background, and only its pid file tells which it is."""
 
     def call(self, *args: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "backend.cli", "-c", str(self.conf), *args]
-        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
 
     @property
     def pid(self) -> int:
@@ -89,10 +103,14 @@ def test_the_second_is_refused_and_after_a_kill_it_starts(farm: Background) -> N
 
 
 def test_a_start_that_is_stopped_says_so(farm: Background) -> None:
+    (farm.top / "patient.py").write_text(PATIENT)
+    with farm.conf.open("a") as file:
+        file.write("[builder]\ntype = patient:Patient\n")
     command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), "-d"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as starter:
+    env = {**os.environ, "PYTHONPATH": f"{farm.top}:{Path(__file__).parents[2]}"}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as starter:
         wait_until(lambda: farm.call("stop").returncode == 0, 20, "a daemon to stop")
-        _, errors = starter.communicate(timeout=30)
+        _, errors = starter.communicate(timeout=200)
     assert starter.returncode == 1
     assert errors == "copr_be.py: it was stopped before it was ready\n"
 
@@ -111,7 +129,7 @@ def test_a_relative_pid_file(farm: Background) -> None:
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def call(*args: str) -> int:
-        run = subprocess.run([*command, *args], cwd=farm.top, env=env, check=False, timeout=60)
+        run = subprocess.run([*command, *args], cwd=farm.top, env=env, check=False, timeout=200)
         return run.returncode
 
     assert call("-d") == 0
@@ -179,7 +197,7 @@ def test_an_ordinary_user_is_told_what_is_in_the_way(farm: Background) -> None:
 
     def nobody(*args: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", code, *args, "-c", str(farm.conf)]
-        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
 
     status = nobody("status")
     assert (status.returncode, status.stderr) == (4, "")
@@ -194,15 +212,24 @@ def test_an_ordinary_user_is_told_what_is_in_the_way(farm: Background) -> None:
 
 
 def test_drain_waits_for_builds_and_outlives_a_restart(farm: Background, tmp_path: Path) -> None:
-    slow, quick = make_srpm(tmp_path, "slow", "sleep 5"), make_srpm(tmp_path, "quick")
+    slow, quick = make_srpm(tmp_path, "slow", WAIT), make_srpm(tmp_path, "quick")
     assert farm.call("-d").returncode == 0
     farm.create()
     build = farm.submit(slow)
     wait_until(lambda: farm.titled(f" {build}-"), 30, "the RPM build")
-    drained = farm.call("drain", "--wait", "--reason", "new disks")
-    assert (drained.returncode, drained.stderr) == (0, "")
-    assert "waiting for 1 build\n" in drained.stdout
-    assert farm.wait(build, seconds=10) == "succeeded"
+    command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), "drain", "--wait"]
+    with subprocess.Popen(
+        [*command, "--reason", "new disks"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as drain:  # fmt: skip
+        assert drain.stdout
+        assert drain.stderr
+        assert "waiting for 1 build\n" in iter(drain.stdout.readline, "")
+        assert drain.poll() is None
+        farm.let_go()
+        assert drain.wait(200) == 0
+        assert drain.stderr.read() == ""
+    assert farm.wait(build) == "succeeded"
     waiting = farm.submit(quick)
     assert farm.call("stop").returncode == 0
     assert farm.call("-d").returncode == 0

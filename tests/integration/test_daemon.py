@@ -14,7 +14,7 @@ import redis
 
 from backend.config import load
 from tests.conftest import wait_until
-from tests.integration.farm import Farm, free_port, make_srpm, running
+from tests.integration.farm import WAIT, Farm, free_port, make_srpm, running
 
 pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
 
@@ -121,36 +121,49 @@ def test_two_builds_run_at_once_and_a_third_waits(srpms: Path) -> None:
 
 
 def test_killed_worker_builds_again_and_publishes_once(srpms: Path, tmp_path: Path) -> None:
-    gate = "test -e /builddir/again && exit 0; echo BUILDING; sleep 5"
-    srpm = make_srpm(tmp_path, "twice", gate)
+    srpm = make_srpm(tmp_path, "twice", WAIT)
     with running() as farm:
         farm.create()
         build = farm.submit(srpm)
-        wait_until(lambda: farm.titled(f"{build}-{chroot(farm)}"), 30, "an RPM build")
-        (worker,) = farm.titled(f"{build}-{chroot(farm)}")
+        title = f"{build}-{chroot(farm)}"
+        wait_until(lambda: farm.titled(title), 30, "an RPM build")
+        (worker,) = farm.titled(title)
         wait_until(lambda: farm.children(worker), 10, "its sandbox")
         os.kill(worker, signal.SIGKILL)
-        assert farm.wait(build) == "succeeded", farm.stderr
+        wait_until(lambda: farm.titled(title) not in ([], [worker]), 30, "the build again")
+
+        def ended() -> bool:
+            farm.let_go()
+            return farm.state(build) in ("succeeded", "failed")
+
+        wait_until(ended, 60, "the end of the build")
+        assert farm.state(build) == "succeeded", farm.stderr
         (item,) = farm.api("GET", f"build-chroot/list?build_id={build}")["items"]
         packages = farm.api("GET", f"build/built-packages/{build}")[item["name"]]["packages"]
         assert sorted(package["arch"] for package in packages) == ["noarch", "src"]
         assert "prev_build_backup" in farm.get(item["result_url"]).decode()
-        assert "died" in farm.stderr
+        wait_until(lambda: "died" in farm.stderr, what="the death is told")
         assert not list((farm.top / "state" / "work").glob("*/*"))
 
 
 def test_terminate_stops_everything_and_the_next_start_builds_it(tmp_path: Path) -> None:
-    srpm = make_srpm(tmp_path, "later", "test ! -e /builddir/never; sleep 3")
+    srpm = make_srpm(tmp_path, "later", WAIT)
     with running() as farm:
         farm.create()
         build = farm.submit(srpm)
         wait_until(lambda: farm.titled(f"{build}-{chroot(farm)}"), 30, "an RPM build")
         everyone = farm.children()
         assert farm.stop() == 0, farm.stderr
-        assert [pid for pid in everyone if Path(f"/proc/{pid}").exists()] == []
+        wait_until(lambda: not [p for p in everyone if Path(f"/proc/{p}/exe").exists()], 5)
         farm.start()
-        assert farm.redis.keys("retaskqueue-*") == [] or farm.state(build) != "succeeded"
-        assert farm.wait(build) == "succeeded"
+        wait_until(lambda: farm.titled(f"{build}-{chroot(farm)}"), 30, "the build again")
+
+        def ended() -> bool:
+            farm.let_go()
+            return farm.state(build) in ("succeeded", "failed")
+
+        wait_until(ended, 60, "the end of the build")
+        assert farm.state(build) == "succeeded"
 
 
 def test_killed_master_takes_everybody_with_it_and_can_start_again(srpms: Path) -> None:
@@ -180,7 +193,7 @@ def test_helpers_are_revived(shared: Farm, srpms: Path) -> None:
 
 def daemon(conf: Path, *args: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "backend.cli", "-c", str(conf), *args]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
 
 
 def test_a_second_daemon_is_refused_by_pid(shared: Farm) -> None:
@@ -226,7 +239,7 @@ def test_daemonize_writes_a_pid_and_stops_on_term(tmp_path: Path) -> None:
         assert (second.returncode, str(pid) in second.stderr) == (3, True)
     finally:
         os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 20, "the daemon's end")
+    wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), 20, "the daemon's end")
     assert not pidfile.exists()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import wait_until
-from tests.integration.farm import make_srpm, running
+from tests.integration.farm import WAIT, make_srpm, running
 from tests.unit.test_web_lab import SRPM, Lab, running_lab
 
 MIB = 1024**2
@@ -92,12 +92,13 @@ def test_a_database_on_a_full_disk_is_no_bare_error(tmp_path: Path) -> None:
 @pytest.mark.redis
 @pytest.mark.createrepo
 def test_running_builds_end_and_new_ones_wait_until_there_is_room(tmp_path: Path) -> None:
-    slow = make_srpm(tmp_path / "slow", "slow", "sleep 3")
+    slow = make_srpm(tmp_path / "slow", "slow", WAIT)
     quick = make_srpm(tmp_path / "quick", "quick")
     with running(backend__min_free="16M") as farm, small_disk(farm.top / "results", 64):
         farm.create()
         running_build = farm.submit(slow)
-        farm.wait(running_build, "running")
+        name = f" {running_build}-{next(iter(farm.api('GET', 'mock-chroots/list')))}"
+        wait_until(lambda: farm.titled(name), 60, "the RPM build")
         filler = farm.top / "results/filler"
         filler.write_bytes(bytes(52 * MIB))
 
@@ -119,10 +120,10 @@ def test_running_builds_end_and_new_ones_wait_until_there_is_room(tmp_path: Path
         status = subprocess.run(command, check=False, capture_output=True, text=True)
         assert "disk nearly full, nothing new starts" in status.stdout
         assert status.returncode == 1
+        farm.let_go()
         assert farm.wait(running_build) == "succeeded", "what runs goes on"
         assert farm.state(waiting) == "pending"
         filler.unlink()
         assert farm.wait(waiting) == "succeeded"
-        assert not full()
-        kinds = (farm.top / "log/backend.log").read_text()
-        assert kinds.count("nothing new is started: less than") == 1
+        wait_until(lambda: not full(), 60, "the disk is seen to have room")
+        assert (farm.top / "log/backend.log").read_text().count("is started: less than") == 1

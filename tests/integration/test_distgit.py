@@ -57,7 +57,7 @@ def room(tmp_path: Path, server: RecordedFrontend) -> Iterator[Room]:
     work = tmp_path / "work"
     work.mkdir(mode=0o700)
     monitor = Quiet()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     yield Room(config=config, workdir=work, slot=3, deadline=deadline, monitor=monitor)
     script.remove(config, work, 3)
     for fd in monitor.pipe:

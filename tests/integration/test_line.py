@@ -105,10 +105,10 @@ def test_a_connection_that_the_server_has_closed_is_opened_anew(line: Any, plain
 
 
 def test_a_blocking_command_that_times_out_leaves_nothing_behind(path: str) -> None:
-    with Line(unix_socket_path=path, decode_responses=True, socket_timeout=0.2) as line:
+    with Line(unix_socket_path=path, decode_responses=True, socket_timeout=2) as line:
         client: Any = line
         with pytest.raises(redis.TimeoutError):
-            client.blmove("empty", "other", 2, "RIGHT", "LEFT")
+            client.blmove("empty", "other", 30, "RIGHT", "LEFT")
         client.set("a", "1")
         assert client.get("a") == "1"
 

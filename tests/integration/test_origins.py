@@ -45,7 +45,7 @@ def room(tmp_path: Path, server: RecordedFrontend) -> Iterator[Room]:
     work = tmp_path / "work"
     work.mkdir(mode=0o700)
     monitor = Quiet()
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     yield Room(config=config, workdir=work, slot=4, deadline=deadline, monitor=monitor)
     script.remove(config, work, 4)
     for fd in monitor.pipe:
