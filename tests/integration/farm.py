@@ -190,9 +190,9 @@ class Farm:
     def let_go(self) -> None:
         """Builds that wait right now go on."""
         for slot in (self.top / "state" / "work").iterdir():
-            for task in slot.iterdir():
+            for place in (slot, *slot.iterdir()):
                 with contextlib.suppress(OSError):  # it has not begun, or has ended
-                    (task / "build/area/tmp/go").touch()
+                    (place / "build/area/tmp/go").touch()
 
     def get(self, url: str) -> bytes:
         reply = self.http.request("GET", url)

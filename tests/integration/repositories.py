@@ -30,7 +30,7 @@ def rpmbuild(topdir: Path, name: str, summary: str) -> list[Path]:
     spec.write_text(SPEC.format(name=name, summary=summary))
     subprocess.run(
         ["rpmbuild", "-ba", "--define", f"_topdir {topdir}", str(spec)],
-        check=True, capture_output=True, timeout=60,
+        check=True, capture_output=True, timeout=300,
     )  # fmt: skip
     return sorted(topdir.glob("**/*.rpm"))
 

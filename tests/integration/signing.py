@@ -44,7 +44,7 @@ class Reader:
                 f"--setopt=reposdir={self.top}/repos", f"--setopt=cachedir={self.top}/cache",
                 f"--setopt=logdir={self.top}", *command,
             ],
-            check=False, capture_output=True, text=True, timeout=100,
+            check=False, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
     def installs(self, package: str, *, fresh: bool = True) -> bool:

@@ -20,7 +20,7 @@ TOP = Path(__file__).parents[2]
 
 def output(*command: str, **more: str) -> str:
     return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=100, env={**os.environ, **more}
+        command, check=True, capture_output=True, text=True, timeout=300, env={**os.environ, **more}
     ).stdout
 
 

@@ -224,14 +224,14 @@ def test_devel_mode_and_the_command_with_a_real_daemon(tmp_path: Path) -> None:
         assert rows(farm, "hello") == set()
         command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), "promote"]
         release = [*command, "admin/hello", "admin/hello", str(builds[1])]
-        done = subprocess.run(release, check=True, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(release, check=True, capture_output=True, text=True, timeout=300)
         assert done.stdout.endswith("published\n")
         assert rows(farm, "hello") == {f"{builds[1]:08d}-world"}
         farm.api("PUT", "project/regenerate-repos/admin/hello")
         wait_until(lambda: rows(farm, "hello") == made, 60, "regenerated")
         copy = [*command, "admin/hello", "admin/stable", *map(str, builds)]
         for _ in range(2):
-            subprocess.run(copy, check=True, capture_output=True, timeout=100)
+            subprocess.run(copy, check=True, capture_output=True, timeout=300)
             assert rows(farm, "stable") == {"00000003-hello", "00000004-world"}
         wrong = subprocess.run([*copy, "99"], check=False, capture_output=True, text=True)
         assert (wrong.returncode, wrong.stderr) == (1, "copr_be.py: Build 99 does not exist.\n")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from backend.quickstart import prepare
 from tests.conftest import wait_until
 from tests.ports import free_port
 
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.rpmbuild,
     pytest.mark.redis,
     pytest.mark.createrepo,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
 ]
 
 
@@ -74,7 +75,7 @@ def quickstart() -> Iterator[Quickstart]:
         yield here
         for process in here.running:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=200)
 
 
 def serving(process: subprocess.Popen[str]) -> list[str]:
@@ -95,7 +96,7 @@ def test_once_twice_in_a_row(quickstart: Quickstart) -> None:
         assert f"build {number}: succeeded" in out
         assert "| %build" in out
         assert f"http://127.0.0.1:{quickstart.port}/coprs/build/{number}" in out
-        assert quickstart.left() == []
+        wait_until(lambda: not quickstart.left(), 5, "no process is left")
     rpms = [*(quickstart.state / "results").glob("*/sample/*/*/coprhello-1.0-1.*.rpm")]
     assert any(not rpm.name.endswith(".src.rpm") for rpm in rpms)
     secret = quickstart.state / "copr-cli.conf"
@@ -116,7 +117,7 @@ def test_serves_until_term_and_refuses_a_second_one(quickstart: Quickstart) -> N
     assert urllib3.request("GET", page).status == 200, "the first one still serves"
 
     first.send_signal(signal.SIGTERM)
-    assert first.wait(timeout=30) == 0
+    assert first.wait(timeout=200) == 0
     wait_until(lambda: not quickstart.left(), 5, "no process is left")
 
 
@@ -130,26 +131,29 @@ def test_the_printed_commands_work(quickstart: Quickstart, tmp_path: Path) -> No
     installed = [*dnf[:1], f"--installroot={tmp_path / 'root'}", *dnf[1:]]
     options = ["-y", f"--setopt=cachedir={tmp_path / 'cache'}", "--setopt=reposdir=/dev/null"]
     if dnf[0] == "dnf":  # otherwise sudo, which may ask for a password
-        subprocess.run([*installed, *options], check=True, capture_output=True, timeout=120)
-    out = subprocess.run(listing, check=True, capture_output=True, text=True, timeout=60).stdout
+        subprocess.run([*installed, *options], check=True, capture_output=True, timeout=300)
+    out = subprocess.run(listing, check=True, capture_output=True, text=True, timeout=200).stdout
     assert "coprhello" in out
     out = subprocess.run(
-        [*build, "--nowait"], check=True, capture_output=True, text=True, timeout=60
+        [*build, "--nowait"], check=True, capture_output=True, text=True, timeout=200
     ).stdout
     assert "Created builds: 2" in out
 
 
 def test_interrupted_before_the_build_is_a_failure(quickstart: Quickstart) -> None:
+    conf = prepare(quickstart.state, quickstart.port).path
+    # Without workers the build waits until the signal has come.
+    conf.write_text(conf.read_text().replace("[backend]\n", "[backend]\nmax_workers = 0\n"))
     process = quickstart.start("--once")
     assert process.stdout
     for line in process.stdout:
         if line.startswith("submitted build"):
             process.send_signal(signal.SIGINT)
             break
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 1
     assert "stopped before" in err
-    assert quickstart.left() == []
+    wait_until(lambda: not quickstart.left(), 5, "no process is left")
 
 
 def test_port_taken_is_one_line(quickstart: Quickstart) -> None:
@@ -157,7 +161,7 @@ def test_port_taken_is_one_line(quickstart: Quickstart) -> None:
         code, _, err = quickstart.run("--once")
     assert (code, len(err.splitlines())) == (1, 1), err
     assert str(quickstart.port) in err
-    assert quickstart.left() == []
+    wait_until(lambda: not quickstart.left(), 5, "no process is left")
 
 
 def test_killed_quickstart_takes_everything_along(quickstart: Quickstart) -> None:

@@ -254,12 +254,12 @@ def test_dnf_lists_and_installs_what_was_published(
     ]  # fmt: skip
     query = subprocess.run(
         [*common, "repoquery", "--qf", "%{name}.%{arch}"],
-        check=True, capture_output=True, text=True, timeout=60,
+        check=True, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert set(query.stdout.split()) == {"hello.noarch", "hello.src", "world.noarch", "world.src"}
     done = subprocess.run(
         [*common, "install", "hello", "world"],
-        check=False, capture_output=True, text=True, timeout=60,
+        check=False, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert (root / "opt/hello").read_text() == "one\n"

@@ -1,7 +1,10 @@
 """A farm that hangs gets going again (PAINS 1), on the real daemon."""
 
+import contextlib
 import json
+import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +42,26 @@ def one(farm: Farm, title: str) -> ProcessId:
     return process
 
 
+@contextlib.contextmanager
+def held(farm: Farm) -> Iterator[None]:
+    """Without its master, which would let those go on that somebody has stopped."""
+    os.kill(farm.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(farm.pid, signal.SIGCONT)
+
+
 def test_a_worker_that_was_stopped_with_a_task_is_replaced(srpms: Path) -> None:
     with running(backend__group0_max_workers="1", backend__stall_alarm="2") as farm:
         farm.create()
         client = farm.redis
         worker = one(farm, "worker 0-0 idle")
-        worker.signal(signal.SIGSTOP)
-        wait_until(lambda: worker.state == "T")
-        build = farm.submit(srpms / "good-1-1.src.rpm")
-        # The master would let it go on: it is stopped again and again.
-        wait_until(lambda: not worker.signal(signal.SIGSTOP), 40, "the worker's end")
+        with held(farm):
+            worker.signal(signal.SIGSTOP)
+            wait_until(lambda: worker.state == "T")
+            build = farm.submit(srpms / "good-1-1.src.rpm")
+            wait_until(lambda: not worker.alive, 40, "the worker's end")
         assert farm.wait(build, seconds=60) == "succeeded", farm.stderr
         (event, *_) = said(client, "farm.stalled")
         assert f"holds build {build} and does nothing" in event.what
@@ -57,7 +70,8 @@ def test_a_worker_that_was_stopped_with_a_task_is_replaced(srpms: Path) -> None:
         state = json.loads((farm.top / "log" / event.data["file"]).read_text())
         assert state["processes"][f"0-0-{worker.pid}"]["state"] == "T"
         wait_until(lambda: said(client, "farm.recovered"), 30, "the end of the alarm")
-        assert "farm is stalled" in (farm.top / "log" / "backend.log").read_text()
+        path = farm.top / "log" / "backend.log"
+        wait_until(lambda: "farm is stalled" in path.read_text(), what="the alarm in the log")
         client.close()
 
 
@@ -68,10 +82,11 @@ def test_a_stopped_grabber_is_replaced(srpms: Path) -> None:
         grabber = one(farm, "jobgrab")
         if not client.exists(constants.GRABBER_KEY):
             client.hset(constants.GRABBER_KEY, mapping={"pid": grabber.pid, "start": grabber.start})
-        grabber.signal(signal.SIGSTOP)
-        wait_until(lambda: grabber.state == "T")
-        build = farm.submit(srpms / "good-1-1.src.rpm")
-        wait_until(lambda: not grabber.signal(signal.SIGSTOP), 40, "the grabber's end")
+        with held(farm):
+            grabber.signal(signal.SIGSTOP)
+            wait_until(lambda: grabber.state == "T")
+            build = farm.submit(srpms / "good-1-1.src.rpm")
+            wait_until(lambda: not grabber.alive, 40, "the grabber's end")
         assert farm.wait(build, seconds=60) == "succeeded", farm.stderr
         assert "the job grabber is stopped" in said(client, "farm.stalled")[0].what
         client.close()
@@ -82,7 +97,9 @@ def test_a_full_farm_is_no_stall(srpms: Path) -> None:
         farm.create()
         client = farm.redis
         builds = [farm.submit(srpms / "slow-1-1.src.rpm") for _ in range(3)]
-        wait_until(lambda: "running" in map(farm.state, builds), 30, "a running build")
+        assert len(builds) == 3
+        chroot = next(iter(farm.api("GET", "mock-chroots/list")))
+        wait_until(lambda: farm.titled(f"-{chroot}"), 30, "an RPM build that runs on and on")
         wait_until(
             lambda: client.hget(constants.GRABBER_KEY, "free") == "0", 30, "the grabber says so"
         )

@@ -105,12 +105,12 @@ RED: dict[str, tuple[dict[str, str], Kind, str]] = {
     "too long": (
         {
             "build": "echo begun\nwhile :; do echo x; read -t .1 y <>/dev/tcp-none || :; done",
-            "timeout": "2",
+            "timeout": "5",
         },
         Kind.TIMEOUT,
         "",
     ),
-    "silence": ({"build": "echo begun\nsleep 60", "stall": "1"}, Kind.STALL, "begun"),
+    "silence": ({"build": "echo begun\nsleep 60", "stall": "5"}, Kind.STALL, "begun"),
     "too large a log": ({"build": "yes", "max_log": "100000"}, Kind.LIMITS, "y"),
     "too much memory": (
         {

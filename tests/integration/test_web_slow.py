@@ -52,7 +52,7 @@ def frontend(root: Path, patience: Patience, **options: str) -> Iterator[tuple[C
         yield config, pid
     finally:
         os.kill(pid, signal.SIGTERM)
-        process.join(30)
+        process.join(100)
         process.kill()
         process.join()
 
@@ -67,8 +67,9 @@ def talk(config: Config, *data: bytes) -> bytes:
     """Send the parts, the last one again and again, until the server hangs up; what it said."""
     said = b""
     with socket.create_connection(("127.0.0.1", config.web_port), 60) as sock:
-        for part in data[:-1]:
-            sock.sendall(part)
+        with contextlib.suppress(OSError):  # perhaps we were slow already
+            for part in data[:-1]:
+                sock.sendall(part)
         sock.settimeout(0.05)
         while True:
             with contextlib.suppress(OSError):  # it may have hung up
@@ -108,10 +109,11 @@ def test_a_client_that_reads_nothing_is_left(quick: Config) -> None:
     with path.open("wb") as file:
         file.truncate(GIB)
     with socket.create_connection(("127.0.0.1", quick.web_port), 60) as sock:
-        sock.sendall(b"GET /results/me/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        with contextlib.suppress(OSError):  # perhaps we were slow already
+            sock.sendall(b"GET /results/me/large HTTP/1.1\r\nHost: x\r\n\r\n")
         poll = select.poll()
         poll.register(sock, 0)  # only the end of the connection is reported
-        assert poll.poll(60_000)
+        assert poll.poll(200_000)
 
 
 def memory(pid: int) -> int:
@@ -151,7 +153,10 @@ def test_uploads_take_no_memory_and_too_large_ones_are_refused(tmp_path: Path) -
     with frontend(tmp_path, Patience(), web__max_upload=str(limit)) as (config, pid):
         body: dict[str, Any] = {"name": "hello"}
         made = httpx.post(
-            f"{config.listen_url}/api_3/project/add/admin", json=body, auth=token_of(config)
+            f"{config.listen_url}/api_3/project/add/admin",
+            json=body,
+            auth=token_of(config),
+            timeout=100,
         )
         assert made.status_code == 200
         before = memory(pid)
