@@ -9,7 +9,7 @@ killer := $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)") \
 	$(if $(MODE),--mode "$(MODE)")
 port := $(if $(PORT),--port "$(PORT)")
 
-.PHONY: bench chaos deb docs fuzz help hostile install readers run srpm test test-mock uninstall upkeep
+.PHONY: bench chaos deb docs fuzz help hostchaos hostile install readers run srpm test test-mock uninstall upkeep
 .NOTPARALLEL:
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make chaos            hundreds of builds under a killer: nothing lost, doubled or left"
 	@echo "  BUILDS=n SEED=n     how many (default 200), which killer (default: any)"
 	@echo "  MODE=m              embedded, proxy or external (default: by seed), see docs/chaos.md"
+	@echo "make hostchaos        as root: builds on hosts that are killed, frozen and cut off"
+	@echo "  BUILDS=n SEED=n     how many (default 100), which killer (default: any)"
 	@echo "make hostile          packages that attack the machine, as root and as a user"
 	@echo "  ATTACKS='a b'       only some, see docs/security.md"
 	@echo "make fuzz             random requests by the API's own description, see docs/frontend.md"
@@ -46,6 +48,10 @@ run:
 chaos:
 	@./conf/setup.sh test
 	@exec $(bin)/python -m tests.chaos $(killer)
+
+hostchaos:
+	@./conf/setup.sh test
+	@exec $(bin)/python -m tests.hostchaos $(if $(BUILDS),--builds "$(BUILDS)") $(if $(SEED),--seed "$(SEED)")
 
 hostile:
 	@./conf/setup.sh test

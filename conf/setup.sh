@@ -133,6 +133,7 @@ if [ "$purpose" = test ]; then
     need dnf dnf dnf "tests install from the published repository"
     need ssh openssh-client openssh-clients "tests of builds on other hosts"
     need sshd openssh-server openssh-server "tests of builds on other hosts"
+    need ip iproute2 iproute "make hostchaos: hosts with networks of their own"
     need rpmsign rpm rpm-sign "tests of signing"
     need gpg gpg gnupg2 "tests of signing"
     need gpg-agent gpg-agent gnupg2 "tests of signing"

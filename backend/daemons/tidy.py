@@ -1,6 +1,7 @@
 """What a farm at rest leaves behind: nothing, in Redis and in its work directories."""
 
 import contextlib
+import shutil
 
 import redis
 
@@ -27,6 +28,12 @@ def sweep_workdirs(config: Config, builder: Builder) -> list[str]:
         with contextlib.suppress(OSError):
             slot.rmdir()
     return troubles
+
+
+def forget_ways(config: Config) -> None:
+    """Remove the sockets of shared connections to hosts (`hosts.ssh.control_path`). Only for when
+    those have been ended, since ssh that is killed leaves its own."""
+    shutil.rmtree(config.rundir / "ssh", ignore_errors=True)
 
 
 def forget_all(client: "redis.Redis") -> None:

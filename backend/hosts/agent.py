@@ -30,6 +30,8 @@ from backend.hosts.wire import CHUNK, Frame, Inbox, WireError, from_json, pack
 IDLE = 900
 #: How long a build that must give way may take to go, in seconds.
 GIVE_WAY = 60.0
+#: A build that nobody has asked for so many ticks counts as lost.
+MISSED = 2
 #: Agents of other versions that nobody has used for so many seconds are removed.
 OLD = 30 * 86400
 _POLL = 0.5
@@ -155,26 +157,28 @@ class Agent:
         run = Run.named(self._base, frame.text("run"))
         if run.farm != shop.farm:
             raise Trouble(f"run {run.path.name} is not of farm {shop.farm}")
-        self._make_room(shop)
-        lock, source = run.make(frame.text("name"))
-        self._upload = Upload(run=run, lock=lock, source=source, control=run.fifo("control"))
+        self._upload = self._make(shop, run, frame.text("name"))
 
-    def _make_room(self, shop: Shop) -> None:
-        """Never more builds of one farm at once than it says: those that it has lost give way."""
-        deadline = time.monotonic() + GIVE_WAY
+    def _make(self, shop: Shop, run: Run, source: str) -> Upload:
+        """Never more builds of one farm at once than it says: those that it has lost give way.
+
+        Agents that look at the same moment must not both find the last free place. Which one is
+        lost shows in that nobody asks for it: it is waited for that.
+        """
+        missed = MISSED * shop.tick
+        deadline = time.monotonic() + missed + GIVE_WAY
         while True:
-            alive = []
-            for run in runs.all_runs(self._base):
-                with run.abandoned() as dead:
-                    if run.farm == shop.farm and not dead and run.renewed():
-                        alive.append(run)
-            excess = alive[: max(0, len(alive) - shop.limit + 1)]
-            if not excess:
-                return
+            with runs.room(self._base):
+                there = runs.building(self._base, shop.farm)
+                excess = there[: max(0, len(there) - shop.limit + 1)]
+                if not excess:
+                    lock, file = run.make(source)
+                    return Upload(run=run, lock=lock, source=file, control=run.fifo("control"))
             if time.monotonic() > deadline:
                 raise Trouble(f"a build that was lost does not end: {excess[0].path}")
-            for run in excess:
-                run.tell("control", DONE)
+            for one in excess:
+                if one.silence() > missed:
+                    one.tell("control", DONE)
             select.select([], [], [], 0.02)
             self._tick(shop)
 
@@ -183,6 +187,7 @@ class Agent:
             rest = memoryview(frame.data)
             while rest:
                 rest = rest[os.write(self._upload.source, rest) :]
+            self._upload.run.renew()
 
     def _on_start(self, frame: Frame) -> None:
         shop, upload = self._ready(), self._upload
@@ -229,8 +234,9 @@ class Agent:
     def _on_fetch(self, frame: Frame) -> None:
         run = Run.named(self._base, frame.text("run"))
         outcome = json.loads((run.path / "outcome.json").read_text())
-        artifact = outcome["artifacts"][frame.number("number", len(outcome["artifacts"]) - 1)]
-        with open(artifact["path"], "rb") as file:
+        listed = outcome.get(frame.text("list"), [])
+        wanted = listed[frame.number("number", len(listed) - 1)]
+        with open(wanted["path"], "rb") as file:
             file.seek(frame.number("offset"))
             while data := file.read(CHUNK):
                 run.renew()

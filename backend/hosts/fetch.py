@@ -5,11 +5,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from backend import disk
-from backend.builders import Artifact, BuildRequest, Package, headers
-from backend.builders.collect import MAX_RESULTS, SAFE_NAME
+from backend.builders import LOGS, Artifact, BuildRequest, Package, headers
+from backend.builders.collect import MAX_LOGS, MAX_RESULTS, SAFE_LOG, SAFE_NAME
 from backend.builders.sandbox import Area, Sandbox
 from backend.config import Config
 from backend.exceptions import BuildError, HostError, InfrastructureError
@@ -19,13 +20,67 @@ _SOURCES = ("src", "nosrc")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """One file that the host says it made: the `number`th of its list."""
+class Remote:
+    """A file on the host: the `number`th of one of its lists, and where it arrives here."""
 
     number: int
     name: str
     size: int
+    list: ClassVar[str] = "logs"
+
+    def have(self, directory: Path) -> int:
+        """Bytes of it that are here already."""
+        with contextlib.suppress(FileNotFoundError):
+            return (directory / self.name).stat().st_size
+        return 0
+
+    @contextlib.contextmanager
+    def open(self, directory: Path) -> Iterator[int]:
+        """A descriptor that appends to the file in `directory`, which is ours alone."""
+        if disk.low(directory):
+            raise InfrastructureError(f"the disk of {directory} is nearly full: free space there")
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(directory / self.name, flags, 0o644)
+        try:
+            os.fchmod(fd, 0o644)
+            yield fd
+        finally:
+            os.close(fd)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted(Remote):
+    """A package that the host says it made."""
+
     package: Package
+    list: ClassVar[str] = "artifacts"
+
+
+#: What to fetch, and into which directory.
+Errand = tuple[Remote, Path]
+
+
+def logs(address: str, outcome: dict[str, Any], request: BuildRequest, most: int) -> list[Errand]:
+    """The logs that the builder kept there, as far as they have no more than `most` bytes
+    together. Raises HostError if that cannot be what a builder left."""
+    listed = outcome.get("logs", [])
+    if not isinstance(listed, list) or len(listed) > MAX_LOGS:
+        raise HostError(f"host {address}: its list of logs is none, or has no end")
+    found: dict[str, Remote] = {}
+    for number, item in enumerate(listed):
+        name, size = (item.get("name"), item.get("size")) if isinstance(item, dict) else ("", 0)
+        if not isinstance(name, str) or not SAFE_LOG.fullmatch(name) or name in found:
+            raise HostError(f"host {address}: refused log {str(name)[:80]!a}")
+        if type(size) is not int or size < 0:
+            raise HostError(f"host {address}: log {name} has no size")
+        if size <= most:
+            most -= size
+            found[name] = Remote(number=number, name=name, size=size)
+    directory = request.workdir / LOGS
+    if found:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(mode=0o700)
+    return [(one, directory) for one in found.values()]
 
 
 def wanted(address: str, outcome: dict[str, Any], config: Config) -> tuple[Wanted, ...]:
@@ -67,28 +122,13 @@ class Store:
         self._out.mkdir(mode=0o755, exist_ok=True)
         self._out.chmod(0o755)
 
-    def have(self, file: Wanted) -> int:
-        """Bytes of it that are here already."""
-        with contextlib.suppress(FileNotFoundError):
-            return (self._out / file.name).stat().st_size
-        return 0
+    def errands(self, files: tuple[Wanted, ...]) -> list[Errand]:
+        """What of them is to be fetched."""
+        return [(file, self._out) for file in files if self.needs(file)]
 
     def needs(self, file: Wanted) -> bool:
         """False for the source package that we have sent ourselves."""
         return file.package != self._source
-
-    @contextlib.contextmanager
-    def open(self, file: Wanted) -> Iterator[int]:
-        """A descriptor that appends to the file."""
-        if disk.low(self._out):
-            raise InfrastructureError(f"the disk of {self._out} is nearly full: free space there")
-        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._out / file.name, flags, 0o644)
-        try:
-            os.fchmod(fd, 0o644)
-            yield fd
-        finally:
-            os.close(fd)
 
     def checked(self, files: tuple[Wanted, ...]) -> tuple[Artifact, ...]:
         """The results, as their headers describe them to us. Raises BuildError."""

@@ -16,7 +16,7 @@ import traceback
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from backend.builders import Artifact, Builder, BuildRequest
+from backend.builders import LOGS, Artifact, Builder, BuildRequest
 from backend.exceptions import Canceled, CoprBackendError, Stopped
 from backend.hosts.runs import CANCEL, DONE, Run
 from backend.hosts.wire import to_json
@@ -163,7 +163,7 @@ class _Build:
             traceback.print_exc()
             said = f"{type(error).__name__}: {error}"
             outcome = {"error": "ToolError", "text": f"the builder failed on its host: {said}"}
-        _leave(run, outcome)
+        _leave(run, {**outcome, "logs": _logs(run)})
 
     def output(self, data: bytes) -> None:
         """Append to the log."""
@@ -198,6 +198,14 @@ def _good(artifacts: tuple[Artifact, ...]) -> dict[str, Any]:
             for artifact in artifacts
         ]
     }
+
+
+def _logs(run: Run) -> list[dict[str, Any]]:
+    """Those that the builder keeps itself, beside what it printed; see `Builder.build`."""
+    return [
+        {"path": str(path), "name": path.name, "size": path.stat().st_size}
+        for path in sorted((run.work / LOGS).glob("*.log"))
+    ]
 
 
 def _leave(run: Run, outcome: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ The host is not trusted: what it answers is parsed strictly, what it sends is li
 results are checked here like those of a build of our own.
 """
 
+import contextlib
 import secrets
 import time
 from pathlib import Path
@@ -19,13 +20,14 @@ from backend.exceptions import (
     BuildError,
     Canceled,
     HostError,
+    InfrastructureError,
     Killed,
     Stopped,
 )
 from backend.hosts.address import Host
-from backend.hosts.fetch import Store, Wanted, wanted
+from backend.hosts.fetch import Errand, Store, logs, wanted
 from backend.hosts.line import Line, one_line
-from backend.hosts.ssh import Connection, Lost, Nobody
+from backend.hosts.ssh import Connection, Listener, Lost, Nobody
 from backend.hosts.wire import CHUNK, Frame, WireError, to_json
 
 #: How long a host may take to end a build after its own limit, in seconds.
@@ -88,12 +90,15 @@ class HostedBuilder:
         if source is None:
             source = self.inspect(request.srpm, request.workdir, request.slot).package
         self._line.forget()
-        journey = _Journey(self._line, request, monitor)
+        journey = _Journey(self._line, self._config, request, monitor)
         try:
             outcome = journey.outcome()
+            if "error" in outcome:
+                journey.fetch_logs(outcome)
+                raise journey.verdict(outcome)
             store = Store(self._config, request, source)
             files = wanted(self.address, outcome, self._config)
-            journey.fetch(store, files)
+            journey.fetch([*store.errands(files), *journey.logs(outcome)])
         except (Canceled, Stopped):
             journey.last_words()
             raise
@@ -125,25 +130,42 @@ class HostedBuilder:
 class _Journey:
     """One build on its way: started, followed, fetched, ended."""
 
-    def __init__(self, line: Line, request: BuildRequest, monitor: Monitor) -> None:
-        self._line, self._request, self._monitor = line, request, monitor
+    def __init__(self, line: Line, config: Config, request: BuildRequest, monitor: Monitor) -> None:
+        self._line, self._config, self._request, self._monitor = line, config, request, monitor
         self._run = ""
         self._offset = 0
         self._followed = False
         self._asked = 0.0
 
     def outcome(self) -> dict[str, Any]:
-        """Start it, and follow it to its end. Raises what the builder raised there."""
+        """Start it, follow it to its end, and return how that was."""
         self._run = self._line.persist(self._monitor, self._start)
         deadline = time.monotonic() + self._request.timeout + PATIENCE
-        found = self._line.persist(self._monitor, lambda line: self._follow(line, deadline))
-        self._judge(found)
-        return found
+        return self._line.persist(self._monitor, lambda line: self._follow(line, deadline))
 
-    def fetch(self, store: Store, files: tuple[Wanted, ...]) -> None:
-        """Take the results."""
-        needed = [file for file in files if store.needs(file)]
-        self._line.persist(self._monitor, lambda line: self._fetch(line, store, needed))
+    def verdict(self, outcome: dict[str, Any]) -> Exception:
+        """What the builder raised there."""
+        kind, text = outcome["error"], one_line(str(outcome.get("text"))[:4000])
+        if kind == "BuildError":
+            return BuildError(text)
+        if kind == "Killed":
+            return Killed(f"host {self._line.address}: {text}")
+        return self._fault(text)
+
+    def logs(self, outcome: dict[str, Any]) -> list[Errand]:
+        """Those that the builder kept there."""
+        return logs(self._line.address, outcome, self._request, self._config.hosts_max_results)
+
+    def fetch(self, errands: list[Errand]) -> None:
+        """Take results and logs."""
+        self._line.persist(
+            self._monitor, lambda line: self._fetch(line, errands, self._monitor, float("inf"))
+        )
+
+    def fetch_logs(self, outcome: dict[str, Any]) -> None:
+        """Take the logs of a build that failed; they only inform."""
+        with contextlib.suppress(InfrastructureError, OSError):
+            self.fetch(self.logs(outcome))
 
     def last_words(self) -> None:
         """End it, and hear what it says then; not for long."""
@@ -155,9 +177,10 @@ class _Journey:
             connection.send("cancel", run=self._run)
             while time.monotonic() < deadline:
                 frame = connection.next(Nobody(), 1.0)
-                if frame and self._take(frame) is not None:
+                if frame and (outcome := self._take(frame)) is not None:
+                    self._fetch(connection, self.logs(outcome), Nobody(), deadline)
                     return
-        except (Lost, HostError, WireError):
+        except (Lost, InfrastructureError, WireError, OSError):
             self._line.close()
 
     def end(self) -> None:
@@ -192,6 +215,7 @@ class _Journey:
             frame = connection.next(self._monitor, self._line.rhythm)
             now = time.monotonic()
             if frame and (found := self._take(frame)) is not None:
+                self._followed = False
                 return found
             if now - connection.heard > self._line.hang:
                 raise Lost("the connection hangs")
@@ -221,42 +245,43 @@ class _Journey:
             connection.send("keep")
             self._asked = now
 
-    def _judge(self, outcome: dict[str, Any]) -> None:
-        kind = outcome.get("error")
-        if kind is None:
-            return
-        text = one_line(str(outcome.get("text"))[:4000])
-        if kind == "BuildError":
-            raise BuildError(text)
-        if kind == "Killed":
-            raise Killed(f"host {self._line.address}: {text}")
-        raise self._fault(text)
+    def _fetch(
+        self, connection: Connection, errands: list[Errand], listener: Listener, deadline: float
+    ) -> None:
+        missing = [(file, place) for file, place in errands if file.have(place) < file.size]
+        for file, place in missing:
+            number, offset = file.number, file.have(place)
+            connection.send("fetch", run=self._run, list=file.list, number=number, offset=offset)
+        for file, place in missing:
+            rest = file.size - file.have(place)
+            with file.open(place) as fd:
+                while rest >= 0:
+                    data = self._piece(connection, rest, listener, deadline)
+                    disk.append(fd, data)
+                    rest = rest - len(data) if data else -1
 
-    def _fetch(self, connection: Connection, store: Store, files: list[Wanted]) -> None:
-        missing = [file for file in files if store.have(file) < file.size]
-        for file in missing:
-            connection.send("fetch", run=self._run, number=file.number, offset=store.have(file))
-        for file in missing:
-            with store.open(file) as fd:
-                self._fill(connection, fd, file.size - store.have(file))
-
-    def _fill(self, connection: Connection, fd: int, rest: int) -> None:
+    def _piece(
+        self, connection: Connection, rest: int, listener: Listener, deadline: float
+    ) -> bytes:
+        """More of a file that has `rest` bytes yet; none at its end."""
         while True:
-            frame = connection.next(self._monitor, self._line.rhythm)
+            frame = connection.next(listener, self._line.rhythm)
+            now = time.monotonic()
+            if now > deadline:
+                raise Lost("there is no more time")
             if frame is None:
-                if time.monotonic() - connection.heard > self._line.hang:
+                if now - connection.heard > self._line.hang:
                     raise Lost("the connection hangs")
                 continue
             self._line.complain(frame)
-            if frame.kind == "data":
-                rest -= len(frame.data)
-                if rest < 0:
+            if frame.kind == "data" and frame.data:
+                if len(frame.data) > rest:
                     raise self._fault("a result is larger than it said")
-                disk.append(fd, frame.data)
-            elif frame.kind == "fetched":
+                return frame.data
+            if frame.kind == "fetched":
                 if rest:
                     raise self._fault("a result is smaller than it said")
-                return
+                return b""
 
     def _fault(self, text: str) -> HostError:
         return HostError(f"host {self._line.address}: {text}")

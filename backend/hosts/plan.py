@@ -217,11 +217,23 @@ def checks(scene: Scene, busy: set[str]) -> list[str]:
 
 def check_due(scene: Scene, machine: Machine) -> float:
     """When the host is to be checked; infinite if it is not."""
-    if machine.state in (State.CHECKING, State.QUARANTINED):
+    if machine.state is State.CHECKING:
+        return machine.not_before
+    if machine.state is State.QUARANTINED:
+        if machine.misses and _stuck(scene, machine.group):
+            return min(machine.not_before, machine.checked + scene.rules.check_interval)
         return machine.not_before
     if machine.state is State.READY and not scene.used(machine.name):
         return max(machine.checked, machine.idle_since) + scene.rules.check_interval
     return float("inf")
+
+
+def _stuck(scene: Scene, group: int) -> bool:
+    """True when builds wait, and no host of the group can be hoped for."""
+    hope = (State.READY, *_COMING)
+    return any(request.group == group for request in scene.waiting) and not any(
+        machine.state in hope and not machine.drained for machine in scene.of(group)
+    )
 
 
 # --- for people ------------------------------------------------------------------------------

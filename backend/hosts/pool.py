@@ -213,6 +213,8 @@ def missed(machine: Machine, why: str, now: float, rules: Rules) -> Machine:
             return machine.to(State.ENDING, now, f"it never answered: {why}")
         if machine.misses >= rules.quarantine_after:
             return machine.to(State.ENDING, now, why)
+    elif machine.state is State.QUARANTINED and now < machine.not_before:
+        return replace(machine, reason=why)  # it was asked before its time: that costs nothing
     elif machine.state is State.QUARANTINED or machine.misses >= rules.quarantine_after:
         return _quarantine(machine, why, now)
     return machine.to(State.CHECKING, now, why, KNOCK * 2.0 ** min(machine.misses - 1, 5))

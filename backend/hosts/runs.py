@@ -15,6 +15,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,10 @@ class Run:
         except FileNotFoundError:
             return 0
 
+    def silence(self) -> float:
+        """Seconds since that was said."""
+        return time.time() - self.renewed() / 1e9
+
     @contextlib.contextmanager
     def abandoned(self) -> Iterator[bool]:
         """Whether nobody is responsible for it; if so, we are within the block."""
@@ -120,10 +125,12 @@ class Run:
 
     def remove(self, builder: Builder, slot: int) -> None:
         """Remove what the build left, by whom it was made for, then the rest. The lock goes last:
-        what cannot be removed now is found by the next sweep.
+        what cannot be removed now is found by the next sweep. The lease goes first: it does not
+        build any more.
 
         Raises CoprBackendError or OSError.
         """
+        (self.path / "lease").unlink(missing_ok=True)
         if self.work.exists():
             builder.cleanup(self.work, slot)
         for piece in self.path.iterdir():
@@ -143,11 +150,38 @@ def all_runs(base: Path) -> list[Run]:
     return sorted(found, key=Run.renewed)
 
 
+@contextlib.contextmanager
+def room(base: Path) -> Iterator[None]:
+    """Within the block nobody else makes a run, or looks whether one is abandoned. Not for long."""
+    fd = os.open(base / "room", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def building(base: Path, farm: str) -> list[Run]:
+    """The farm's runs that build, or are about to, as `all_runs`. For use in `room`.
+
+    One that is over, and only waits to be fetched or removed, takes nobody's place.
+    """
+    found = []
+    for run in all_runs(base):
+        with run.abandoned() as dead:
+            over = dead or (run.path / "outcome.json").exists()
+            if run.farm == farm and not over and run.renewed():
+                found.append(run)
+    return found
+
+
 def sweep(base: Path, builder: Builder) -> tuple[int, list[str]]:
     """Remove what died: with the host, or by a kill. How many runs, and what could not go."""
     count, problems = 0, []
     for run in all_runs(base):
-        with run.abandoned() as ours:
+        with contextlib.ExitStack() as stack:
+            with room(base):  # one that is just being made looks like one that died
+                ours = stack.enter_context(run.abandoned())
             if not ours:
                 continue
             try:

@@ -265,6 +265,27 @@ def test_idle_hosts_are_checked_and_those_in_use_are_not() -> None:
     assert plan.checks(now, {"idle"}) == []
 
 
+def test_where_no_host_is_left_builds_do_not_wait_for_the_end_of_a_long_pause() -> None:
+    """Power is back, and all hosts would not be asked for an hour."""
+    lost = {"state": State.QUARANTINED, "checked": 900.0, "not_before": 4000.0}
+    away, bad = host("away", misses=3, **lost), host("bad", failures=3, **lost)
+    waiting = [ask("w")]
+    assert plan.checks(scene([away, bad], waiting), set()) == ["away"]
+    assert plan.checks(scene([away, bad], waiting, now=959.0), set()) == []
+    assert plan.checks(scene([away, bad]), set()) == []  # nobody waits
+    assert plan.checks(scene([away, host("well", checked=999.0)], waiting), set()) == []
+    drained = host("drained", drained="repair", checked=999.0)
+    assert plan.checks(scene([away, drained], waiting), set()) == ["away"]
+    assert plan.why(scene([away], waiting), waiting[0]).endswith("1 quarantined")
+
+
+def test_a_host_that_is_asked_before_its_time_does_not_pay_for_it() -> None:
+    lost = host("a", state=State.QUARANTINED, strikes=2, misses=3, not_before=400.0, reason="old")
+    after = pool.missed(lost, "refused", 300.0, RULES)
+    assert after == replace(lost, misses=4, checked=300.0, reason="refused")
+    assert pool.passed(after, 310.0, RULES).state is State.READY
+
+
 # --- for people ------------------------------------------------------------------------------
 
 

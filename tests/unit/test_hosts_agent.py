@@ -1,5 +1,6 @@
 """The agent and its guard, as they run on a host; a shell stands in for ssh."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from backend.builders import Builder
 from backend.config import Config
 from backend.exceptions import BuildError, HostError, Killed
 from backend.hosts import Host, connect, guard, ssh
+from backend.hosts import runs as runs_of_hosts
 from backend.hosts.bundle import bundle
 from backend.hosts.order import builder_module, host_config
 from backend.hosts.runs import DONE, Run
@@ -104,13 +106,70 @@ def test_a_lost_build_gives_way_to_the_next(client: Client, tmp_path: Path) -> N
     client.start(tmp_path, "print begun\nwait")
     client.hear("log")
     other = Client(client.config)
-    other.setup()
+    other.setup(tick=0)
     other.start(tmp_path, "print the next", run="f-2")
-    assert [path.name for path in runs(tmp_path)] == ["f-2"]
+    wait_until(lambda: [path.name for path in runs(tmp_path)] == ["f-2"])
     assert other.hear("end")
     other.ask("done", run="f-2")
     wait_until(lambda: not runs(tmp_path), 75)
     other.line.close()
+
+
+def test_one_that_is_over_and_not_fetched_makes_nobody_give_way(tmp_path: Path) -> None:
+    clients = [Client(hosts.config(tmp_path)) for _ in range(3)]
+    for number, client in enumerate(clients):
+        client.setup(limit=2, tick=0)
+        client.start(tmp_path, "print over" if number else "print begun\nwait", run=f"f-{number}")
+        client.hear("end" if number else "log")
+        os.utime(tmp_path / "host" / "runs" / "f-0" / "lease", (1, 1))  # it was asked for first
+    assert sorted(path.name for path in runs(tmp_path)) == ["f-0", "f-1", "f-2"]
+    for number, client in enumerate(clients):
+        client.ask("done", run=f"f-{number}")
+    wait_until(lambda: not runs(tmp_path))
+    for client in clients:
+        client.line.close()
+
+
+def test_only_those_that_nobody_asks_for_give_way(tmp_path: Path) -> None:
+    clients = [Client(hosts.config(tmp_path)) for _ in range(3)]
+    for number, client in enumerate(clients[:2]):
+        client.setup(limit=2)
+        client.start(tmp_path, "print begun\nwait", run=f"f-{number}")
+        client.hear("log")
+    leases = [tmp_path / "host" / "runs" / f"f-{number}" / "lease" for number in range(2)]
+    later = leases[0].stat().st_mtime + 3600
+    os.utime(leases[0], (later, later))  # asked for, all the time
+    os.utime(leases[1], (1, 1))
+    clients[2].setup(limit=1)
+    clients[2].ask("open", run="f-2", name="a.src.rpm")
+    assert clients[1].hear("end").fields["outcome"]["error"] == "Stopped"
+    wait_until(lambda: [path.name for path in runs(tmp_path)] == ["f-0"])
+    os.utime(leases[0], (1, 1))
+    assert clients[0].hear("end").fields["outcome"]["error"] == "Stopped"
+    clients[2].ask("ping")
+    clients[2].hear("pong")
+    wait_until(lambda: [path.name for path in runs(tmp_path)] == ["f-2"])
+    for client in clients:
+        client.line.close()
+
+
+def test_who_asks_at_the_same_moment_does_not_get_the_same_place(tmp_path: Path) -> None:
+    clients = [Client(hosts.config(tmp_path)) for _ in range(6)]
+    for client in clients:
+        client.setup(limit=2, tick=0)
+    for number in range(500):  # to look at them all takes a while
+        (tmp_path / "host" / "runs" / f"g-{number}").mkdir(parents=True)
+        (tmp_path / "host" / "runs" / f"g-{number}" / "lock").touch()
+    for number, client in enumerate(clients):
+        client.ask("open", run=f"f-{number}", name="a.src.rpm")
+    for client in clients:
+        with contextlib.suppress(ssh.Lost):  # it had to give way
+            client.ask("ping")
+            client.hear("pong")
+    left = runs_of_hosts.building(tmp_path / "host", "f")
+    assert len(left) == 2
+    for client in clients:
+        client.line.close()
 
 
 def test_other_farms_builds_do_not_give_way(client: Client, tmp_path: Path) -> None:

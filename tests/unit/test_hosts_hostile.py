@@ -119,6 +119,49 @@ def test_nonsense_is_the_hosts_fault(
         build(tmp_path)
 
 
+def log(**fields: Any) -> dict[str, Any]:
+    return {"path": "/x", "name": "root.log", "size": 3, **fields}
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ("many", b""),
+        ([log()] * 51, b""),
+        ([log(), log()], b""),
+        ([{}], b""),
+        ([log(size=-1)], b""),
+        ([log(size=True)], b""),
+        ([log(name="../root.log")], pack("data", b"abc") + pack("fetched")),
+        ([log(name="success")], pack("data", b"abc") + pack("fetched")),
+        ([log()], pack("data", b"abcd")),
+        ([log()], pack("fetched")),
+        ([log(size=17 * 1024**3)], b""),
+    ],
+)
+def test_logs_that_are_none_are_left_out_and_the_verdict_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listed: Any, said: bytes
+) -> None:
+    ended = end(error="BuildError", text="it is broken", logs=listed)
+    talk(monkeypatch, tmp_path, HELLO, READY, STARTED, ended + said)
+    with pytest.raises(BuildError, match=r"^it is broken$"):
+        build(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*.log")} <= {"root.log"}
+    assert not list(tmp_path.rglob("success"))
+    assert all(path.stat().st_size <= 3 for path in tmp_path.rglob("*.log"))
+
+
+def test_logs_arrive_where_the_worker_looks_for_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ended = end(error="BuildError", text="x", logs=[log(), log(name="build.log", size=0)])
+    data = pack("data", b"a") + pack("data", b"bc") + pack("fetched")
+    talk(monkeypatch, tmp_path, HELLO, READY, STARTED, ended + data)
+    with pytest.raises(BuildError):
+        build(tmp_path)
+    assert (tmp_path / "work" / "logs" / "root.log").read_bytes() == b"abc"
+
+
 def test_results_beyond_the_limit_are_not_fetched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

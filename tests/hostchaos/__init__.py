@@ -1,0 +1,1 @@
+"""Hosts in network namespaces under a killer: `python -m tests.hostchaos`."""
