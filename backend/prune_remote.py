@@ -13,6 +13,8 @@ from backend.exceptions import FrontendError, FrontendRefused, ProtocolError
 from backend.frontend import Frontend
 from backend.pruning import Known, Step
 
+#: Largest record of a project that is read, in bytes.
+MAX_PROJECT = 4 * 1024**2
 _DONE = "its last pruning after the end of life was done"
 
 
@@ -59,16 +61,26 @@ class RemoteBooks:
     def _ask(self, owner: str, project: str) -> Known | str:
         query = urlencode({"ownername": owner, "projectname": project})
         try:
-            reply = self._http.request("GET", f"{self._url}/api_3/project?{query}")
-            raw: Any = json.loads(reply.data)
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            status, text = self._get(f"{self._url}/api_3/project?{query}")
+            raw: Any = json.loads(text)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
             return f"the frontend does not tell of it: {error}"
-        if not isinstance(raw, dict) or "error" in raw or reply.status != 200:
+        if not isinstance(raw, dict) or "error" in raw or status != 200:
             words = raw.get("error") if isinstance(raw, dict) else raw
-            return f"the frontend answered {reply.status}: {str(words)[:200]}"
+            return f"the frontend answered {status}: {str(words)[:200]}"
         auto = raw.get("auto_prune", True) is not False and not raw.get("persistent")
         done = {name: _DONE for name, is_done in self._ends().items() if is_done}
         return Known(auto=auto, devel=bool(raw.get("devel_mode")), still=done)
+
+    def _get(self, url: str) -> tuple[int, bytes]:
+        reply = self._http.request("GET", url, preload_content=False)
+        try:
+            text = reply.read(MAX_PROJECT + 1)
+        finally:
+            reply.close()
+        if len(text) > MAX_PROJECT:
+            raise ValueError(f"answer longer than {MAX_PROJECT} bytes")
+        return reply.status, text
 
     def _ends(self) -> dict[str, bool]:
         if self._ended is None:
@@ -101,6 +113,7 @@ def _read_by(action: Action) -> set[str]:
         return {
             f"{action.old_value}/{chroot}/{name}"
             for chroot, names in data["builds_map"].items()
+            if isinstance(names, dict)
             for name in names
         }
     if action.type is ActionType.RAWHIDE_TO_RELEASE and isinstance(data.get("builds"), list):

@@ -10,7 +10,7 @@ import pytest
 
 from backend.exceptions import FrontendError
 from backend.frontend import Frontend
-from backend.prune_remote import RemoteBooks
+from backend.prune_remote import MAX_PROJECT, RemoteBooks
 from backend.pruning import Known
 
 FORK = {"id": 7, "action_type": 7, "object_type": "copr", "old_value": "jdoe/p",
@@ -50,7 +50,10 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def _reply(self, answer: Any) -> None:
-        body = json.dumps({"error": "no such thing"} if answer is None else answer).encode()
+        if isinstance(answer, bytes):
+            body = answer
+        else:
+            body = json.dumps({"error": "no such thing"} if answer is None else answer).encode()
         self.send_response(404 if answer is None else 200)
         self.send_header("Copr-FE-BE-API-Version", "9")
         self.send_header("Content-Length", str(len(body)))
@@ -112,6 +115,34 @@ def test_persistent_projects_are_not_pruned(
 
 def test_an_unknown_project_is_left_alone(books: RemoteBooks) -> None:
     assert books.known("jdoe", "gone") == "the frontend answered 404: no such thing"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"[" * 100_000, "does not tell of it"),
+        (b'{"auto_prune": ' + b"9" * 5000 + b"}", "does not tell of it"),
+        (b'{"x": "' + b"y" * MAX_PROJECT + b'"}', "answer longer than"),
+        (b"<h1>500</h1>", "does not tell of it"),
+        (b"[]", "the frontend answered 200: []"),
+    ],
+    ids=["deep", "number", "large", "html", "list"],
+)
+def test_projects_told_of_in_nonsense_are_left_alone(
+    books: RemoteBooks, server: Server, answer: bytes, words: str
+) -> None:
+    server.answers["/api_3/project?ownername=jdoe&projectname=odd"] = answer
+    known = books.known("jdoe", "odd")
+    assert isinstance(known, str)
+    assert words in known
+
+
+@pytest.mark.parametrize("data", ["7", "[]", '{"builds_map": {"f": 7, "g": ["x"], "h": null}}'])
+def test_a_fork_that_nobody_can_read_wants_nothing(
+    books: RemoteBooks, server: Server, data: str
+) -> None:
+    server.answers["/backend/action/7/"] = {**FORK, "data": data}
+    assert books.wanted() == {"jdoe/p/fedora-rawhide-x86_64/00000002-hello"}
 
 
 def test_waiting_actions_want_what_they_copy(books: RemoteBooks) -> None:
