@@ -187,13 +187,13 @@ def test_an_external_redis_may_be_away_at_the_start_and_later(tmp_path: Path) ->
 def test_what_can_never_start_ends_the_daemon_with_the_reason(tmp_path: Path) -> None:
     plugin = tmp_path / "broken_builder.py"
     plugin.write_text(
-        "import backend.build\n"
+        "import backend.workdir\n"
         "from backend.builders.rpmbuild import RpmbuildBuilder\n"
         "class Broken(RpmbuildBuilder):\n"
         "    pass\n"
-        "def sweep(shop):\n"
+        "def sweep(*_args, **_more):\n"
         "    raise RuntimeError('the flux is gone')\n"
-        "backend.build.sweep = sweep\n"
+        "backend.workdir.sweep = sweep\n"
     )
     with short_directory() as top:
         farm = Farm(top, builder__type="broken_builder:Broken")
