@@ -19,7 +19,7 @@ from tests.integration.farm import free_port
 
 pytestmark = [
     pytest.mark.rpmbuild, pytest.mark.redis, pytest.mark.createrepo, pytest.mark.coprcli,
-    pytest.mark.dnf, pytest.mark.gpg,
+    pytest.mark.dnf, pytest.mark.gpg, pytest.mark.timeout(1200),
 ]  # fmt: skip
 
 PROGRAMS = {

@@ -25,6 +25,7 @@ class StandIn(MockBuilder):
         mockrun.find = (  # type: ignore[attr-defined]
             lambda program: mock if program == "mock" else find(program)
         )
+        mockrun.GRACE = 25.0  # a loaded machine lets it hear its interrupt, too
         mocksite.user = lambda config: user
         mocksite.has = lambda program: program == "mock"
         super().preflight()
