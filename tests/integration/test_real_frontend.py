@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import signal
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -59,7 +60,8 @@ class Importer:
 
     def _run(self) -> None:
         while not self._stop.wait(0.1):
-            self.place.once()
+            with contextlib.suppress(OSError, subprocess.CalledProcessError):  # then once more
+                self.place.once()
 
     def __enter__(self) -> "Importer":
         self._thread.start()

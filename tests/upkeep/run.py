@@ -97,7 +97,7 @@ class People:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.3 + self.random.random())
             process.kill()
-        process.wait(120)
+        process.wait(600)
 
     def kill(self) -> None:
         title = self.random.choice(("worker", "worker", "action", "web", "jobgrab", "log", "prune"))
