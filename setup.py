@@ -37,6 +37,7 @@ TEST = [
     "httpx>=0.27",
     "hypothesis>=6.100",
     "import-linter>=2.1",
+    "in-toto-attestation>=0.9.3",
     "mypy>=1.11",
     "playwright>=1.48",
     "pytest>=8.2",
@@ -44,6 +45,7 @@ TEST = [
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",
     "ruff>=0.6",
+    "spdx-tools>=0.8.2",
 ]
 
 setup(

@@ -175,6 +175,7 @@ def _source(
 def _rpms(
     shop: Workshop, task: RpmTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
+    started = time.time()
     if shop.leases is None:
         _check_chroot(task, shop.builder)
     if task.storage:
@@ -207,6 +208,8 @@ def _rpms(
     results.place(_signed(shop, task, results, artifacts, workdir))
     results.write_configs(rpmtask.settings(request))
     packages = [artifact.package for artifact in artifacts]
+    if artifacts and shop.config.repository_provenance:
+        _record(shop, task, results, request, packages=packages, run=(monitor.attempt, started))
     document = results_json_rpm(packages)
     results.write_json(document)
     _publish(shop, task, results, monitor, new=bool(artifacts))
@@ -237,6 +240,34 @@ def _signed(
     signer.sign_copies(copied)
     results.log(f"signed {len(copied)} packages")
     return [replace(one, path=path) for one, path in zip(artifacts, copied, strict=True)]
+
+
+def _record(
+    shop: Workshop,
+    task: RpmTask,
+    results: ResultDir,
+    request: BuildRequest,
+    *,
+    packages: Sequence[Package],
+    run: tuple[int, float],
+) -> None:
+    """Where the packages come from, for whoever wants to know or to make them again; `run` is the
+    number of the attempt, and when it began."""
+    from backend.provenance import record  # noqa: PLC0415 - idle workers stay small
+
+    made = record.Made(
+        config=shop.config,
+        task=task,
+        attempt=run[0],
+        srpm=request.srpm,
+        workdir=request.workdir,
+        results=results,
+        packages=packages,
+        settings=rpmtask.settings(request),
+        started=run[1],
+        finished=time.time(),
+    )
+    record.write(made)
 
 
 def _check_chroot(task: RpmTask, builder: Builder, where: str = "here: this host") -> None:

@@ -123,6 +123,7 @@ class Config:
     hosts_directory: str
     hosts_max_results: int
     repository_keep_states: int
+    repository_provenance: bool
     web_host: str
     web_port: int
     web_public_url: str

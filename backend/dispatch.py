@@ -175,6 +175,13 @@ def _promote(args: argparse.Namespace) -> int:
     return promote.run(config, pidfile, args.source, args.target, args.builds, limit=args.limit)
 
 
+def _rebuild(args: argparse.Namespace) -> int:
+    from backend.commands import rebuild  # noqa: PLC0415
+
+    keep = args.keep.absolute() if args.keep else None
+    return rebuild.run(_config(args), args.build, args.chroot, keep=keep, as_json=args.json)
+
+
 def _root(args: argparse.Namespace) -> int:
     from backend.builders.rootmake import Order  # noqa: PLC0415
     from backend.commands import root  # noqa: PLC0415
@@ -239,6 +246,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "repo": _repo,
     "promote": _promote,
     "root": _root,
+    "rebuild": _rebuild,
     "quickstart": _quickstart,
     "example-config": _example,
     "man-page": _man_page,

@@ -21,6 +21,10 @@ RESULTS_JSON = "results.json"
 BUILD_INFO = "build.info"
 #: Settings of the build root.
 CONFIGS = "configs.tar.gz"
+#: Where the packages come from, an in-toto statement; with `.asc` its signature.
+PROVENANCE = "provenance.intoto.json"
+#: What is in the packages, an SPDX document.
+SBOM = "sbom.spdx.json"
 #: What was taken over from the build, with sizes; format with the eight digits of the build.
 TRANSFER_LOG = "build-{number}.rsync.log"
 #: Group file of a chroot, from the frontend; createrepo_c reads it.

@@ -45,6 +45,11 @@ class BuildMonitor:
         self._asked = time.monotonic()
         self._patience = STEP
 
+    @property
+    def attempt(self) -> int:
+        """Which start of the build this is; the first is 1."""
+        return self._claim.attempt
+
     @contextlib.contextmanager
     def limit(self, deadline: float, patience: float) -> Iterator[None]:
         """What is done now is to end at `deadline` (monotonic); it hangs when it is not heard

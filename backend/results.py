@@ -156,6 +156,11 @@ class ResultDir:
         self._write(RESULTS_JSON, json.dumps(data, indent=4).encode() + b"\n")
         self._unsynced.append(self.path / RESULTS_JSON)
 
+    def write_document(self, name: str, content: bytes) -> None:
+        """Write a file that belongs to the packages, and is as safe as they are."""
+        self._write(name, content)
+        self._unsynced.append(self.path / name)
+
     def write_spec(self, name: str, content: bytes) -> None:
         """Write the spec file under its own name; BuildError if that is no plain name."""
         if not _SPEC_NAME.fullmatch(name) or len(name) > 200:

@@ -15,6 +15,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         maximum=100,
     ),
     Option(
+        "repository",
+        "provenance",
+        "bool",
+        "yes",
+        "Beside each build's packages: provenance.intoto.json (SLSA) and sbom.spdx.json (SPDX), see"
+        " docs/provenance.md",
+    ),
+    Option(
         "signing",
         "backend",
         "str",

@@ -1,0 +1,130 @@
+"""The documents beside a build, of plain values: names, licenses, package URLs."""
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from backend.builders.rpmheader import Header
+from backend.exceptions import CoprBackendError
+from backend.provenance import packages, published, sbom, statement
+from backend.provenance.packages import Rpm
+from backend.provenance.sbom import Contents, license_of
+from backend.provenance.statement import Facts
+
+
+def rpm(name: str, *, source: bool = False, **tags: str) -> Rpm:
+    """A package whose header has these texts (by number, as `t1014`)."""
+    texts = {1000: name, 1001: "2", 1002: "3", 1022: "x86_64"}
+    texts |= {int(key[1:]): value for key, value in tags.items()}
+    made = {tag: (6, 1, f"{text}\0".encode()) for tag, text in texts.items()}
+    made[1003] = (4, 1, struct.pack(">I", 1))
+    if source:
+        made[1106] = (4, 1, struct.pack(">I", 1))
+        made[5011] = (4, 1, struct.pack(">I", 8))
+        made[1117] = (8, 2, b"a.spec\0a.tar.gz\0")
+        made[1035] = (8, 2, f"{'1' * 64}\0{'2' * 64}\0".encode())
+    kind = "src" if source else "x86_64"
+    file = f"{name}-2-3.{kind}.rpm"
+    return Rpm(file=file, sha256="a" * 64, header_sha256="b" * 64, header=Header(tags=made))
+
+
+@pytest.mark.parametrize(
+    ("text", "declared"),
+    [
+        ("MIT", "MIT"),
+        ("GPL-2.0-or-later AND (MIT OR Apache-2.0)", "GPL-2.0-or-later AND (MIT OR Apache-2.0)"),
+        ("GPLv2+", "LicenseRef-rpm-0"),
+        ("MIT and BSD", "LicenseRef-rpm-0"),
+        ("MIT AND", "LicenseRef-rpm-0"),
+        ("(MIT", "LicenseRef-rpm-0"),
+        ("MIT)", "LicenseRef-rpm-0"),
+        ("MIT MIT", "LicenseRef-rpm-0"),
+        ("()", "LicenseRef-rpm-0"),
+        ("  ", "NOASSERTION"),
+    ],
+)
+def test_only_what_surely_is_an_expression_is_one(text: str, declared: str) -> None:
+    others: dict[str, str] = {}
+    assert license_of(text, others) == declared
+    assert list(others.values()) == [declared][: declared.startswith("LicenseRef")]
+    assert license_of(text, others) == declared
+
+
+def test_package_urls() -> None:
+    assert packages.rpm_purl("Jane", "g++", "2:1.0~rc1-2", "x86_64") == (
+        "pkg:rpm/jane/g%2B%2B@1.0~rc1-2?arch=x86_64&epoch=2"
+    )
+    lines = "bash-0:5.2-1.fc41.x86_64 1 2 - installed\nlib-x-y-1:2-3.noarch 1 2 - installed\n"
+    lines += "g++_4:12.2.0-3_amd64 - 35 - installed\n\nodd\n"
+    assert packages.installed(lines, "fedora") == [
+        "pkg:rpm/fedora/bash@5.2-1.fc41?arch=x86_64",
+        "pkg:rpm/fedora/lib-x-y@2-3?arch=noarch&epoch=1",
+        "pkg:deb/debian/g%2B%2B@4:12.2.0-3?arch=amd64",
+    ]
+
+
+def contents(*binaries: Rpm) -> Contents:
+    return Contents(
+        title="t",
+        url="https://copr.example.org/results/o/p/c/00000001-a/",
+        owner="o",
+        version="1",
+        created=0,
+        binaries=binaries,
+        source=rpm("a", source=True),
+    )
+
+
+def test_the_document_links_packages_and_sources() -> None:
+    made = sbom.make(contents(rpm("a", t1014="GPLv2+"), rpm("a-libs", t1014="GPLv2+")))
+    ids = [one["SPDXID"] for one in made["packages"]]
+    assert len(ids) == len(set(ids)) == 5
+    pairs = {
+        (one["relationshipType"], one["spdxElementId"], one["relatedSpdxElement"])
+        for one in made["relationships"]
+    }
+    assert ("DESCRIBES", "SPDXRef-DOCUMENT", "SPDXRef-rpm-1") in pairs
+    assert ("GENERATED_FROM", "SPDXRef-rpm-1", "SPDXRef-source") in pairs
+    assert ("CONTAINS", "SPDXRef-source", "SPDXRef-file-1") in pairs
+    assert [one["name"] for one in made["hasExtractedLicensingInfos"]] == ["GPLv2+"]
+    assert made["creationInfo"]["created"] == "1970-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("url", ["http://", "no url", "http://a b.org", "file:///x", "http://[x"])
+def test_a_home_page_that_is_none_is_left_out(url: str) -> None:
+    made = sbom.make(contents(rpm("a", t1020=url, t1004="two\nlines")))
+    assert "homepage" not in made["packages"][0]
+    assert made["packages"][0]["summary"] == "two lines"
+    good = sbom.make(contents(rpm("a", t1020="https://example.org/a")))
+    assert good["packages"][0]["homepage"] == "https://example.org/a"
+
+
+def test_the_commit_of_dist_git_is_a_dependency() -> None:
+    facts = Facts(
+        task="1-c", attempt=2, url="https://r/", builder="https://f/#rpmbuild", version="1",
+        started=0, finished=60, parameters={}, own={}, results=[rpm("a")],
+        srpm=rpm("a", source=True), git=("https://git.example.org/a", "c" * 40),
+    )  # fmt: skip
+    predicate = statement.make(facts)["predicate"]
+    source, commit, spec, _ = predicate["buildDefinition"]["resolvedDependencies"]
+    assert "uri" not in source
+    assert commit["digest"] == {"gitCommit": "c" * 40}
+    assert spec == {"name": "a.spec", "digest": {"sha256": "1" * 64}}
+    assert predicate["runDetails"]["metadata"]["invocationId"] == "https://r/#1-c.2"
+
+
+def test_a_build_without_success_or_settings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CoprBackendError, match="no chroot"):
+        published.find(tmp_path, 7)
+    path = tmp_path / "o/p/fedora-41-x86_64/00000007-a"
+    path.mkdir(parents=True)
+    (tmp_path / "o/p/srpm-builds/00000007").mkdir(parents=True)
+    with pytest.raises(CoprBackendError, match="has not succeeded"):
+        published.find(tmp_path, 7)
+    (path / "success").touch()
+    with pytest.raises(CoprBackendError, match=r"configs\.tar\.gz cannot be read"):
+        published.find(tmp_path, 7)
+    (path / "configs.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(CoprBackendError, match=r"configs\.tar\.gz cannot be read"):
+        published.find(tmp_path, 7)
