@@ -23,8 +23,8 @@ LANGUAGES = {*SHELL, "ini", "json", "python", "text", "{toctree}"}
 #: Programs of the system that pages call. Any other name is a slip, or belongs here.
 SYSTEM = frozenset(
     (
-        *("apt", "base64", "cp", "createdb", "createuser", "dnf", "head", "pip", "rpmbuild"),
-        *("ssh-copy-id", "ssh-keygen", "ssh-keyscan", "tee", "useradd"),
+        *("apt", "base64", "cp", "createdb", "createuser", "dnf", "gpg", "head", "pip", "rpmbuild"),
+        *("ssh-copy-id", "ssh-keygen", "ssh-keyscan", "sha256sum", "tee", "useradd"),
     )
 )
 #: Words of the INI files of others (units of systemd).
