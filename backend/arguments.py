@@ -213,13 +213,16 @@ def _publishing(command: Callable[..., argparse.ArgumentParser]) -> None:
         "check: hold the metadata against the packages on disk and against createrepo_c.\n"
         "rebuild: make the metadata anew from the packages on disk.\n"
         "rollback: go back to STATE, or to the one before, in one step; builds that it does not\n"
-        "list are withheld until another rollback gives them back.\n\n"
+        "list are withheld until another rollback gives them back. --devel: of the metadata in\n"
+        "devel/, which go on listing what is released.\n\n"
         "exit codes: 0 well, 1 failed, or check has found something",
     )  # fmt: skip
     repo.add_argument("what", choices=("states", "check", "rebuild", "rollback"))
     repo.add_argument("project", metavar="OWNER/PROJECT")
     repo.add_argument("chroot", metavar="CHROOT", help="e.g. fedora-41-x86_64")
     repo.add_argument("state", nargs="?", type=int, metavar="STATE", help="a number of `states`")
+    repo.add_argument("--devel", action="store_true",
+                      help="the metadata in devel/ (states, rollback)")  # fmt: skip
     repo.add_argument("--json", action="store_true", help="for programs (states, check)")
 
 

@@ -163,9 +163,8 @@ def _prune(args: argparse.Namespace) -> int:
 def _repo(args: argparse.Namespace) -> int:
     from backend.commands import repo  # noqa: PLC0415
 
-    return repo.run(
-        _config(args), args.what, args.project, args.chroot, args.state, as_json=args.json
-    )
+    order = repo.Order(what=args.what, state=args.state, devel=args.devel, as_json=args.json)
+    return repo.run(_config(args), args.project, args.chroot, order)
 
 
 def _promote(args: argparse.Namespace) -> int:

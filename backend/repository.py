@@ -16,7 +16,7 @@ from pathlib import Path
 from backend import sign
 from backend.config import Config
 from backend.disk import make_directory
-from backend.exceptions import InfrastructureError, ToolError
+from backend.exceptions import CoprBackendError, InfrastructureError, ToolError
 from backend.layout import DEVEL, SUCCESS
 from backend.locks import exclusive
 from backend.repo import check, chunks, compare, repomd, rollback, states, tickets, transaction
@@ -272,15 +272,20 @@ def roll_back(
     repo: Path,
     state: int | None = None,
     *,
+    devel: bool = False,
     manners: Manners = Manners(),
     policy: Policy = Policy(),
 ) -> Done:
     """Go back to a state that was published before (None: the one before), in one step.
 
-    Builds that it does not list are withheld until another rollback gives them back. Raises
-    CoprBackendError when there is no such state.
+    Builds that it does not list are withheld until another rollback gives them back. With `devel`
+    it is about the metadata of a project that publishes by hand which list everything; released
+    builds stay in them. Raises CoprBackendError when there is no such state.
     """
-    order = _order(repo, "", manners, policy)
+    orders = _places(repo, manners, policy)
+    if devel and len(orders) == 1:
+        raise CoprBackendError(f"{repo} has no {DEVEL}/ metadata: its project publishes at once")
+    order = orders[devel]
     with _alone(order, manners):
         return rollback.roll_back(order, state, _queue(repo))
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from backend import layout, repository
@@ -10,29 +11,40 @@ from backend.config import Config
 from backend.constants import Exit
 from backend.exceptions import CoprBackendError, InfrastructureError, ProtocolError
 from backend.identity import Identity
+from backend.layout import DEVEL
 from backend.repo import states
 from backend.repository import Manners
 
 
-def run(
-    config: Config, what: str, project: str, chroot: str, state: int | None, *, as_json: bool
-) -> int:
-    """Do `what` (states, check, rebuild or rollback) with the repository of one project and chroot.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be done (states, check, rebuild or rollback), to which metadata."""
+
+    what: str
+    state: int | None = None
+    devel: bool = False
+    as_json: bool = False
+
+
+def run(config: Config, project: str, chroot: str, order: Order) -> int:
+    """Do it with the repository of one project and chroot.
 
     0 if all is well; 1 if `check` finds something. Raises CoprBackendError with the remedy.
     """
-    if state is not None and what != "rollback":
-        raise CoprBackendError(f"repo {what} takes no STATE: only rollback does")
+    if order.state is not None and order.what != "rollback":
+        raise CoprBackendError(f"repo {order.what} takes no STATE: only rollback does")
+    if order.devel and order.what not in ("states", "rollback"):
+        raise CoprBackendError(f"repo {order.what} is about all metadata: leave --devel out")
     repo = _find(config, project, chroot)
     identity = Identity.of(config)
     if identity:
         identity.assume()  # what it writes belongs to the daemon
     try:
-        if what == "states":
-            return _states(repo, as_json=as_json)
-        if what == "check":
-            return _check(repo, as_json=as_json)
-        return _change(config, repo, what, state)
+        if order.what == "states":
+            return _states(repo / DEVEL if order.devel else repo, as_json=order.as_json)
+        if order.what == "check":
+            return _check(repo, as_json=order.as_json)
+        return _change(config, repo, order)
     except InfrastructureError as error:
         raise CoprBackendError(f"{error}: nothing has changed for readers; try again") from error
 
@@ -86,13 +98,15 @@ def _check(repo: Path, *, as_json: bool) -> int:
     return Exit.FAILED if found else Exit.OK
 
 
-def _change(config: Config, repo: Path, what: str, state: int | None) -> int:
-    policy, manners = repository.policy(config, repo), _manners(f"repo {what}")
-    if what == "rebuild":
+def _change(config: Config, repo: Path, order: Order) -> int:
+    policy, manners = repository.policy(config, repo), _manners(f"repo {order.what}")
+    if order.what == "rebuild":
         repository.rebuild(repo, manners=manners, policy=policy)
         print(f"{repo}: made anew")
         return Exit.OK
-    done = repository.roll_back(repo, state, manners=manners, policy=policy)
+    done = repository.roll_back(
+        repo, order.state, devel=order.devel, manners=manners, policy=policy
+    )
     print(f"{repo}: back again, as state {done.state}, with {count(done.builds, 'build')}")
     if done.gone:
         print(f"not there any more, hence left out: {', '.join(done.gone)}")

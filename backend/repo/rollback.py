@@ -12,7 +12,7 @@ from pathlib import Path
 from backend.disk import make_directory
 from backend.exceptions import CoprBackendError
 from backend.layout import DEVEL, SUCCESS
-from backend.repo import manifest, repomd, scan, states, swap, transaction
+from backend.repo import compare, manifest, repomd, scan, states, swap, transaction
 from backend.repo.compare import Choose, Order
 from backend.repo.manifest import Manifest
 from backend.repo.states import PRIVATE, State
@@ -45,25 +45,37 @@ def choose(place: Path, number: int | None) -> State:
 
 
 def roll_back(order: Order, number: int | None, queue: Path) -> Done:
-    """Make an earlier state the live one; only for the holder of the lock."""
+    """Make an earlier state the live one; only for the holder of the lock.
+
+    Of a project that publishes by hand: the released metadata, or (`place`) those in devel/. The
+    latter go on listing what is released.
+    """
     target = choose(order.place, number)
     wanted = target.manifest()
     if wanted is None:
         raise CoprBackendError(f"state {target.number} was not made here: it names no builds")
     there = _present(order.repo, wanted)
     gone = tuple(sorted(wanted.names() - there))
-    by_hand = (order.repo / DEVEL / "repodata" / repomd.NAME).exists()
+    devel = order.place != order.repo
+    released = compare.listed(order.repo) if devel else frozenset()
+    listed = there | (released & scan.everything(order.repo).keys() if devel else released)
+    by_hand = not devel and (order.repo / DEVEL / "repodata" / repomd.NAME).exists()
     # Should we be killed between marks and metadata: the next publisher looks into everything.
-    wish = Wish(who="a rollback", everything=not by_hand, look=() if by_hand else tuple(there))
+    wish = Wish(
+        who="a rollback",
+        place=DEVEL if devel else "",
+        everything=not by_hand,
+        look=() if by_hand else tuple(listed),
+    )
     with Ticket(queue, wish):
         if not by_hand:
-            _marks(order.repo, there)
-        if gone:
-            _without(order, there, by_hand=by_hand)
+            _marks(order.repo, listed)
+        if gone or listed != there:
+            _anew(order, listed, by_hand=by_hand)
         else:
             _again(order, target)
     live = states.live(order.place)
-    return Done(state=live.number if live else 0, builds=len(there), gone=gone)
+    return Done(state=live.number if live else 0, builds=len(listed), gone=gone)
 
 
 def _present(repo: Path, wanted: Manifest) -> frozenset[str]:
@@ -86,9 +98,9 @@ def _marks(repo: Path, wanted: frozenset[str]) -> None:
         scan.withhold(repo / name)
 
 
-def _without(order: Order, there: frozenset[str], *, by_hand: bool) -> None:
-    """Some of the packages are gone: publish what is left."""
-    chosen: Choose | None = (lambda _now: there) if by_hand else None
+def _anew(order: Order, listed: frozenset[str], *, by_hand: bool) -> None:
+    """Metadata of that time will not do: publish what is to be listed."""
+    chosen: Choose | None = (lambda _now: listed) if by_hand else None
     transaction.publish(replace(order, choose=chosen), (), everything=True)
 
 

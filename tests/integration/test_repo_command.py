@@ -52,6 +52,43 @@ def test_there_and_back_again(conf: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "all is well" in capsys.readouterr().out
 
 
+def test_back_in_devel_and_what_is_released_stays(
+    conf: Path, packages: dict[str, list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four builds in devel/: the first was released there, the last two are to go again."""
+    config = load(conf)
+    repo, url = config.destdir / "jdoe/q" / CHROOT, "http://127.0.0.1/q"
+    names = [f"{number:08}-x" for number in range(1, 5)]
+    publish(repo, choose=lambda now: now)
+    for number, name in enumerate(names):
+        add(repo, name, packages["world" if number % 2 else "hello"][:1])
+        publish(repo, devel_url=url)
+        if number == 1:
+            publish(repo, choose=lambda now: now | {names[3]} | {names[0]})
+    publish(repo, choose=lambda now: now | {names[3]})
+
+    def q(*words: str) -> int:
+        what, *rest = words
+        return main(["repo", what, "-c", str(conf), "jdoe/q", CHROOT, *rest])
+
+    assert builds(repo) == {names[0], names[3]}
+    assert q("states", "--devel", "--json") == 0
+    states = [row["state"] for row in json.loads(capsys.readouterr().out) if row["builds"]]
+    assert q("rollback", str(states[1]), "--devel") == 0
+    assert builds(repo / "devel") == {*names[:2], names[3]}, "and what is released"
+    assert builds(repo) == {names[0], names[3]}
+    publish(repo, devel_url=url)
+    assert builds(repo / "devel") == {*names[:2], names[3]}, "it stays so"
+    assert q("check") == 0
+    assert q("rollback", str(states[3]), "--devel") == 0
+    assert builds(repo / "devel") == set(names)
+    assert q("check") == 0
+
+
+def builds(place: Path) -> set[str]:
+    return {path.partition("/")[0] for path in listed(place)}
+
+
 def test_what_is_wrong_is_named_and_made_right(
     conf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,6 +106,8 @@ def test_what_is_wrong_is_named_and_made_right(
     [
         (("rollback", "77"), "has no state 77: there are"),
         (("states", "1"), "takes no STATE"),
+        (("check", "--devel"), "leave --devel out"),
+        (("rollback", "--devel"), "no devel/ metadata"),
     ],
 )
 def test_impossible_wishes(
