@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import redis
 
 from backend import constants as names
-from backend import hostview
+from backend import hostview, layout, publishboard
 from backend.config import Config
+from backend.publishboard import Board
 from backend.queues import Queues
 from backend.redis_server import connect
 from backend.survey import survey
@@ -39,6 +40,7 @@ class View:
     drained: str = ""
     grabber: dict[str, str] = field(default_factory=dict)
     hosts: tuple[dict[str, Any], ...] = ()
+    publishing: Board = field(default_factory=Board)
 
     @property
     def full(self) -> str:
@@ -64,6 +66,7 @@ def watcher(config: Config) -> Look:
     """Looks into Redis, at most twice a second however many ask."""
     queues = Queues(connect(config, timeout=2.0))
     groups = [group.id for group in config.groups]
+    board = layout.publishing(config.rundir)
     pooled = any(group.pooled for group in config.groups)
     kept: list[tuple[float, View]] = []
 
@@ -76,6 +79,7 @@ def watcher(config: Config) -> Look:
             view = _look(queues, groups, pooled=pooled)
         except (redis.RedisError, OSError) as error:
             view = View(problem=f"Redis does not answer: {error}")
+        view = replace(view, publishing=publishboard.read(board))
         kept[:] = [(now, view)]
         return view
 

@@ -35,6 +35,11 @@ DEVEL = "devel"
 PREVIOUS = "prev_build_backup"
 
 
+def publishing(rundir: Path) -> Path:
+    """Directory in which those who publish are to be seen."""
+    return rundir / "publishing"
+
+
 def project_path(destdir: Path, task: Task) -> Path:
     """Directory of the project (or of one of its side directories, `name:pr:7`)."""
     return destdir / task.owner / task.dirname

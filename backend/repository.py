@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend import sign
+from backend import layout, publishboard, sign
 from backend.config import Config
 from backend.disk import make_directory
 from backend.exceptions import CoprBackendError, InfrastructureError, ToolError
@@ -63,16 +63,22 @@ class Manners:
 class Policy:
     """How one project's repositories are published: what the configuration says of them.
 
-    `keep` states can be gone back to; `signer` is None while signing is off.
+    `keep` states can be gone back to; `signer` is None while signing is off; `board` is the
+    directory where publishers are to be seen.
     """
 
     keep: int = 3
     signer: Signer | None = None
+    board: Path | None = None
 
 
 def policy(config: Config, repo: Path) -> Policy:
     """The policy for a chroot's directory, `<destdir>/<owner>/<dirname>/<chroot>`."""
-    return Policy(keep=config.repository_keep_states, signer=sign.of_repository(config, repo))
+    return Policy(
+        keep=config.repository_keep_states,
+        signer=sign.of_repository(config, repo),
+        board=layout.publishing(config.rundir),
+    )
 
 
 def publish(
@@ -134,6 +140,7 @@ def _order(
         fresh=fresh,
         keep=policy.keep,
         signer=policy.signer,
+        board=policy.board,
         timeout=manners.timeout,
     )
 
@@ -201,9 +208,11 @@ def _alone(order: Order, manners: Manners, ticket: Ticket | None = None) -> Iter
             if ticket is None or ticket.take_back():
                 raise  # else it is too late: the build is being published
 
-    with _errors(order.repo):
+    who = manners.who or f"pid {os.getpid()}"
+    with _errors(order.repo), publishboard.noted(order.board, who, order.place) as note:
         make_directory(order.place)
         with exclusive(order.repo / LOCK, who=manners.who, limit=manners.patience, waiting=waiting):
+            note.begins()
             yield
 
 

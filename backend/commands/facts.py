@@ -3,14 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 import redis
 
-from backend import __version__, constants, hostview
+from backend import __version__, constants, hostview, layout, publishboard
 from backend.commands.master import Master
 from backend.config import Config
 from backend.events import Event
@@ -47,6 +47,8 @@ class Facts:
     waiting: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     hosts: list[dict[str, Any]] = field(default_factory=list)
+    #: Who publishes or waits for that, and which repositories cannot be published.
+    publishing: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def gather(config: Config, pidfile: Path | None, now: float) -> Facts:
@@ -63,6 +65,7 @@ def gather(config: Config, pidfile: Path | None, now: float) -> Facts:
         {"id": g.id, "name": g.name, "archs": list(g.archs), "max_workers": g.max_workers}
         for g in config.groups
     ]
+    facts.publishing = asdict(publishboard.read(layout.publishing(config.rundir)))
     _ask_redis(config, facts, now, running=master is not None)
     facts.state = master.phase if master else "stopped"
     if facts.state == "serving" and facts.drained is not None:

@@ -37,7 +37,7 @@ def exit_code(facts: Facts) -> Exit:
 def render(facts: Facts, now: float) -> list[str]:
     """The lines for a terminal."""
     return [*_head(facts, now), *_groups(facts), *_builds(facts), *_hosts(facts, now),
-            *_waits(facts, now), *_errors(facts, now)]  # fmt: skip
+            *_waits(facts, now), *_publishing(facts, now), *_errors(facts, now)]  # fmt: skip
 
 
 def _head(facts: Facts, now: float) -> Iterator[str]:
@@ -128,6 +128,28 @@ def _waits(facts: Facts, now: float) -> Iterator[str]:
         yield from table(rows)
     if facts.outbox:
         yield f"outbox: {count(facts.outbox, 'report')} that the frontend has not taken yet"
+
+
+def _publishing(facts: Facts, now: float) -> Iterator[str]:
+    """At most ten of each."""
+    publishers = facts.publishing.get("publishers", [])
+    failures = facts.publishing.get("failures", [])
+    if publishers:
+        yield ""
+        rows = [("publishing", "for", "by")]
+        for one in publishers[:10]:
+            seconds = duration(now - one["since"])
+            does = seconds if one["publishes"] else f"waits {seconds}"
+            rows.append((plain(one["repository"]), does, plain(one["who"])))
+        yield from table(rows)
+        if len(publishers) > len(rows) - 1:
+            yield f"  and {len(publishers) - len(rows) + 1} more"
+    if failures:
+        yield ""
+        yield f"repositories that cannot be published: {len(failures)}"
+    for failure in failures[-10:]:
+        ago = duration(now - failure["when"])
+        yield f"  {ago:>8} ago  {plain(failure['repository'])}: {plain(failure['why'])[:300]}"
 
 
 def _errors(facts: Facts, now: float) -> Iterator[str]:

@@ -44,6 +44,7 @@ class Order:
     fresh: bool = False
     keep: int = 3
     signer: Signer | None = None
+    board: Path | None = None
     timeout: float = 600.0
 
 

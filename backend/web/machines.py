@@ -4,6 +4,7 @@ import html
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -71,6 +72,7 @@ def status(ctx: Ctx) -> Response:
             ],
             "hosts": list(view.hosts),
             "reports_undelivered": view.reports,
+            "publishing": asdict(view.publishing),
             "drained": view.drained or None,
             "disk_full": view.full or None,
             "grabber": view.grabber,
@@ -141,6 +143,19 @@ def _metrics(ctx: Context) -> Iterable[tuple[str, str, str, list[Line]]]:
         "gauge",
         "Build hosts by group and state",
         [({"group": str(g), "state": state}, n) for (g, state), n in sorted(hosts.items())],
+    )
+    board = view.publishing
+    yield (
+        "copr_publishers",
+        "gauge",
+        "Those who publish a repository, or wait for it",
+        [({"state": "publishing"}, board.publishing), ({"state": "waiting"}, board.waiting)],
+    )
+    yield (
+        "copr_repositories_failing",
+        "gauge",
+        "Repositories whose last publish has failed",
+        [({}, len(board.failures))],
     )
     yield "copr_reports_undelivered", "gauge", "Reports in the outbox", [({}, view.reports)]
     yield (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backend import repository
+from backend import publishboard, repository
 from backend.exceptions import InfrastructureError, Stopped
 from backend.locks import exclusive
 from backend.repo import chunks, describe, states
@@ -142,8 +142,10 @@ def test_a_failure_names_the_last_line_and_keeps_the_old_state(
     before = (repo / "repodata/repomd.xml").read_bytes()
     add(repo, "00000002-world", packages["world"])
     broken = fake_createrepo(tmp_path, monkeypatch, "echo first >&2; echo no memory >&2; exit 1")
+    board = tmp_path / "board"
     with broken, pytest.raises(InfrastructureError, match=r"createrepo_c: no memory$"):
-        publish(repo)
+        publish(repo, policy=Policy(board=board))
+    assert publishboard.read(board).failures[0].why.endswith("no memory")
     silent = fake_createrepo(tmp_path, monkeypatch, "exit 0")
     with silent, pytest.raises(InfrastructureError, match="cannot publish"):
         publish(repo)
@@ -152,7 +154,8 @@ def test_a_failure_names_the_last_line_and_keeps_the_old_state(
         publish(repo, manners=Manners(timeout=0.2))
     assert (repo / "repodata/repomd.xml").read_bytes() == before
     assert not [left for left in hidden(repo) if "queue" not in left]
-    publish(repo)
+    publish(repo, policy=Policy(board=board))
+    assert publishboard.read(board) == publishboard.Board()
     assert len(listed(repo)) == 4
     assert hidden(repo) == []
 

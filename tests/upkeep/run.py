@@ -17,6 +17,7 @@ from typing import Any
 
 import urllib3
 
+from backend.repo import states
 from tests.conftest import wait_until
 from tests.integration.farm import Farm, make_srpm, running
 from tests.upkeep.verify import Verifier, broken_files
@@ -89,10 +90,22 @@ class People:
 
     def prune(self) -> None:
         """By hand, and now and then killed in the middle."""
-        process = subprocess.Popen(
-            [*command(self.farm), "--all", "--yes"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        self._killed_perhaps([*command(self.farm, "prune"), "--all", "--yes"])
+
+    def rollback(self) -> None:
+        """To the state before, or forth again; now and then killed in the middle."""
+        project = self.random.choice((*PROJECTS, TARGET))
+        for repo in sorted((self.farm.top / "results/admin" / project).glob("*/repodata")):
+            chroot = repo.parent
+            more = ["--devel"] if (chroot / "devel/repodata").is_dir() else []
+            there = states.known(chroot / "devel" if more else chroot)
+            if there and self.random.random() < 0.5:
+                more.append(str(self.random.choice(there).number))
+            argv = [*command(self.farm, "repo"), "rollback", f"admin/{project}", chroot.name, *more]
+            self._killed_perhaps(argv)
+
+    def _killed_perhaps(self, argv: list[str]) -> None:
+        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if self.random.random() < 0.5:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.3 + self.random.random())
@@ -126,7 +139,7 @@ class People:
         loops = [
             (0.1, self.submit),
             (1.0, self.delete, self.promote, self.promote, self.regenerate),
-            (2.0, self.prune),
+            (2.0, self.prune, self.rollback),
             (1.0, self.kill),
             (0.2, self.read),
         ]
@@ -140,8 +153,8 @@ class People:
             thread.join()
 
 
-def command(farm: Farm) -> list[str]:
-    return [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), "prune"]
+def command(farm: Farm, what: str) -> list[str]:
+    return [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), what]
 
 
 def quiet(farm: Farm) -> bool:
@@ -169,11 +182,11 @@ def run(*, builds: int, seed: int) -> Outcome:
         for name in (*PROJECTS, TARGET):  # the next publisher clears what a killed one left
             farm.api("PUT", f"project/regenerate-repos/admin/{name}")
         wait_until(lambda: quiet(farm), 600, "everything is published")
-        subprocess.run([*command(farm), "--all", "--yes"], check=True, capture_output=True)
+        subprocess.run([*command(farm, "prune"), "--all", "--yes"], check=True, capture_output=True)
         verifier = Verifier(farm, KEEP)
         for name in (*PROJECTS, TARGET):
             verifier.check(name, devel=name == "byhand")
-        again = subprocess.run([*command(farm)], check=True, capture_output=True, text=True)
+        again = subprocess.run(command(farm, "prune"), check=True, capture_output=True, text=True)
         if not again.stdout.splitlines()[-1].startswith("0 items"):
             verifier.bad(f"a second prune finds more: {again.stdout}")
         outcome.violations += verifier.violations

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from backend.layout import WITHHELD
 from tests.integration.farm import Farm
 from tests.integration.repositories import references
 
@@ -88,17 +89,19 @@ class Verifier:
         for name in there - shown.keys():
             self.bad(f"{project}/{name}: it is there, and no page shows it")
         listed = {path.partition("/")[0] for path in files_of(repo / "devel" if devel else repo)}
-        good = {name for name, row in shown.items() if row["state"] in GOOD}
+        withheld = {path.parent.name for path in repo.glob(f"*/{WITHHELD}")}  # by a rollback
+        good = {name for name, row in shown.items() if row["state"] in GOOD} - withheld
         if listed != good:
             self.bad(f"{project}: lists {sorted(listed)}, but {sorted(good)} succeeded")
+        apart = {shown[name]["build"] for name in withheld & shown.keys()}
         by_package: dict[str, list[int]] = defaultdict(list)
         for row in rows:
-            if row["state"] in GOOD:
+            if row["state"] in GOOD and row["build"] not in apart:
                 by_package[row["package"]].append(row["build"])
         for package, numbers in by_package.items():
             wanted = set(sorted(numbers)[-self.keep :])
             have = {row["build"] for row in shown.values()
-                    if row["package"] == package and row["state"] in GOOD}  # fmt: skip
+                    if row["package"] == package and row["build"] in numbers}  # fmt: skip
             # A newer one may have been deleted after an older one had been pruned.
-            if not have <= wanted or (len(numbers) and max(numbers) not in have):
+            if not have <= wanted or max(numbers) not in have:
                 self.bad(f"{project}: of {package} {sorted(have)} stay, wanted {sorted(wanted)}")
