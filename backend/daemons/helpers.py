@@ -9,7 +9,7 @@ from backend.exceptions import CoprBackendError
 from backend.pool import Backoff, Death
 
 #: Seconds that the first start may take.
-FIRST_START = 60.0
+FIRST_START = 110.0
 
 
 def death_of(family: Family, process: Process) -> Death:

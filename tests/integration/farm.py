@@ -91,7 +91,7 @@ class Farm:
             # Another farm's daemon may still tell its state: no name is used twice.
             address = f"\0copr-be-test-{os.getpid()}-{next(_STARTS)}"
             sock.bind(address)
-            sock.settimeout(120)
+            sock.settimeout(300)
             env = {**os.environ, "NOTIFY_SOCKET": "@" + address[1:]}
             command = [sys.executable, "-m", "backend.cli", "-c", str(self.conf)]
             with (self.top / "stderr").open("ab") as err:

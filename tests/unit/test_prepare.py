@@ -11,6 +11,7 @@ from backend.config import Config, load
 from backend.daemons.backend import CoprBackend
 from backend.daemons.prepare import check_tools
 from backend.exceptions import ToolError
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -20,7 +21,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(process, "CLEAN_ENV", {"PATH": str(tmp_path / "bin")})
     path = tmp_path / "copr-be.conf"
     keys = ("destdir", "statedir", "rundir", "log_dir")
-    path.write_text("[backend]\n" + "".join(f"{key} = {tmp_path / key}\n" for key in keys))
+    places = "".join(f"{key} = {tmp_path / key}\n" for key in keys)
+    path.write_text(f"[backend]\n{places}[web]\nport = {free_port()}\n")
     return load(path)
 
 
