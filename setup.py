@@ -79,6 +79,7 @@ setup(
         "web": WEB,
         "postgresql": [*WEB, "psycopg[binary]>=3.1"],
         "quickstart": QUICKSTART,
+        "zstd": ["backports.zstd>=1.0; python_version < '3.14'"],
         "docs": DOCS,
         "test": QUICKSTART + TEST + DOCS,
         "bench": WEB + BENCH,

@@ -124,6 +124,7 @@ class Config:
     hosts_max_results: int
     repository_keep_states: int
     repository_provenance: bool
+    repository_compression: str
     web_host: str
     web_port: int
     web_public_url: str

@@ -63,11 +63,12 @@ class Manners:
 class Policy:
     """How one project's repositories are published: what the configuration says of them.
 
-    `keep` states can be gone back to; `signer` is None while signing is off; `board` is the
-    directory where publishers are to be seen.
+    `compression` is gz or zstd, `keep` states can be gone back to; `signer` is None while
+    signing is off; `board` is the directory where publishers are to be seen.
     """
 
     keep: int = 3
+    compression: str = "gz"
     signer: Signer | None = None
     board: Path | None = None
 
@@ -76,6 +77,7 @@ def policy(config: Config, repo: Path) -> Policy:
     """The policy for a chroot's directory, `<destdir>/<owner>/<dirname>/<chroot>`."""
     return Policy(
         keep=config.repository_keep_states,
+        compression=config.repository_compression,
         signer=sign.of_repository(config, repo),
         board=layout.publishing(config.rundir),
     )
@@ -139,6 +141,7 @@ def _order(
         choose=choose,
         fresh=fresh,
         keep=policy.keep,
+        compression=policy.compression,
         signer=policy.signer,
         board=policy.board,
         timeout=manners.timeout,

@@ -23,6 +23,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         " docs/provenance.md",
     ),
     Option(
+        "repository",
+        "compression",
+        "str",
+        "gz",
+        "Compression of metadata; zstd needs Python 3.14 or the"
+        " package backports.zstd here, and readers that know it",
+        choices=("gz", "zstd"),
+    ),
+    Option(
         "signing",
         "backend",
         "str",

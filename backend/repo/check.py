@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from backend.disk import make_directory
 from backend.exceptions import InfrastructureError
-from backend.repo import chunks, repomd, scan
+from backend.repo import chunks, codec, repomd, scan
 from backend.repo.chunks import KINDS, Package
 from backend.repo.compare import Order, listed
 from backend.repo.states import PRIVATE
@@ -68,7 +68,7 @@ def _packages(order: Order, paths: list[str], names: frozenset[str] | set[str]) 
         wanted = {package.path: package for package in made}
         try:
             ours = {package.path: package for package in chunks.read(order.place / "repodata")}
-        except (InfrastructureError, OSError, EOFError) as error:
+        except (InfrastructureError, OSError, EOFError, *codec.BROKEN) as error:
             yield f"{order.place / 'repodata'} cannot be read: {error}"
             return
         for path in sorted(wanted.keys() - ours.keys()):

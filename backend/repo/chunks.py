@@ -1,6 +1,5 @@
 """Descriptions of packages, the way createrepo_c writes them into the three metadata files."""
 
-import gzip
 import html
 import re
 import shutil
@@ -12,6 +11,7 @@ from xml.etree import ElementTree
 
 from backend.exceptions import InfrastructureError
 from backend.process import Result, find, run
+from backend.repo import codec
 
 KINDS = ("primary", "filelists", "other")
 _XML = b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -118,7 +118,7 @@ def _count(repodata: Path) -> int | None:
     there = files(repodata)
     if not there.keys() >= set(KINDS):
         return None
-    with gzip.open(there["primary"]) as packed:
+    with codec.of_file(there["primary"].name).open(there["primary"]) as packed:
         found = re.search(rb'packages="(\d+)"', packed.read(1000))
     return int(found[1]) if found else None
 
@@ -149,7 +149,7 @@ def package(texts: tuple[bytes, ...]) -> Package:
 
 def _texts(path: Path) -> Iterator[bytes]:
     rest, first = b"", True
-    with gzip.open(path) as packed:
+    with codec.of_file(path.name).open(path) as packed:
         while piece := packed.read(_PIECE):
             *whole, rest = (rest + piece).split(_END)
             for text in whole:

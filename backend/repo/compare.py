@@ -1,7 +1,6 @@
 """What a run of publishing is to change: the live state compared with what is on disk."""
 
 import time
-import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Protocol
 
 from backend.exceptions import InfrastructureError
 from backend.publishset import held
-from backend.repo import chunks, scan, states
+from backend.repo import chunks, codec, scan, states
 from backend.repo.manifest import Entry, Manifest
 from backend.repo.scan import Build
 
@@ -43,6 +42,7 @@ class Order:
     choose: Choose | None = None
     fresh: bool = False
     keep: int = 3
+    compression: str = "gz"
     signer: Signer | None = None
     board: Path | None = None
     timeout: float = 600.0
@@ -100,5 +100,5 @@ def listed(place: Path) -> frozenset[str]:
             return made.names()
     try:
         return frozenset(package.build for package in chunks.read(place / "repodata"))
-    except (InfrastructureError, OSError, EOFError, ValueError, zlib.error):
+    except (InfrastructureError, OSError, EOFError, *codec.BROKEN):
         return frozenset()

@@ -10,7 +10,8 @@ from xml.sax.saxutils import quoteattr
 from backend.disk import sync, write_file
 from backend.layout import COMPS
 from backend.repo.chunks import KINDS
-from backend.repo.writer import Written, compress
+from backend.repo.codec import GZIP
+from backend.repo.writer import Written
 
 NAME, SIGNATURE = "repomd.xml", "repomd.xml.asc"
 _HEAD = (
@@ -132,7 +133,7 @@ def _make(source: Path, private: Path) -> list[Extra]:
         path, digest, size = _store(content, source.name, private)
         line = record(plain, path, digest, size, when=when)
         found.append(Extra(type=plain, record=line, path=path))
-    path, digest, size = _store(compress(content), f"{source.name}.gz", private)
+    path, digest, size = _store(GZIP.pack(content), f"{source.name}.gz", private)
     line = record(packed, path, digest, size, when=when, opened=opened)
     return [*found, Extra(type=packed, record=line, path=path)]
 

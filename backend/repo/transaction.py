@@ -15,7 +15,7 @@ from pathlib import Path
 from backend.disk import make_directory, sync_all, write_file
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
-from backend.repo import chunks, describe, manifest, repomd, scan, states, swap, tickets
+from backend.repo import chunks, codec, describe, manifest, repomd, scan, states, swap, tickets
 from backend.repo.chunks import Made, Package
 from backend.repo.compare import SCAN_BELOW, Change, Order, compare
 from backend.repo.facts import Odd
@@ -96,7 +96,11 @@ def publish(
     for people."""
     current = None if order.fresh else states.live(order.place)
     before = current.manifest() if current else None
-    if before and before.head.baseurl != order.baseurl:
+    packing = codec.named(order.compression)
+    if before and not (
+        before.head.baseurl == order.baseurl
+        and all(name.endswith(packing.suffix) for name in before.head.names)
+    ):
         before = None
     change = compare(order, before, names, everything=everything)
     if order.signer and change.add:
@@ -140,7 +144,7 @@ def _commit(
         stage = work / "state"
         stage.mkdir()
         made, notes = _describe(order, change, work)
-        written, new = _write(current, change, made, stage)
+        written, new = _write(order, current, change, made, stage)
         extras = _extras(order, change, work, stage)
         _complete(order, stage, repomd.render(written, extras, int(time.time())))
         head = new.with_head(
@@ -211,13 +215,13 @@ def _clashes(change: Change) -> list[str]:
 
 
 def _write(
-    current: State | None, change: Change, made: dict[str, list[Package]], stage: Path
+    order: Order, current: State | None, change: Change, made: dict[str, list[Package]], stage: Path
 ) -> tuple[list[Written], Manifest]:
     before = change.before
     packages = sum(map(len, made.values()))
     if before:
         packages += before.head.packages - sum(change.cut.values())
-    with Writer(stage, packages) as writer:
+    with Writer(stage, packages, codec.named(order.compression)) as writer:
         if current and before:
             with Source(current.path, before) as source:
                 if change.cut or before.head.loose >= LOOSE:

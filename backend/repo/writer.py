@@ -1,13 +1,12 @@
 """Writes the three metadata files: compressed blocks that exist are copied, new ones are made.
 
-gzip members that follow each other are one stream to every reader. So the first piece (with the
-number of packages), each block of builds and the last piece are members of their own, and all
-that a publish compresses is what it adds.
+Compressed pieces that follow each other are one stream to every reader (`codec`). So the first
+piece (with the number of packages), each block of builds and the last piece are compressed for
+themselves, and all that a publish compresses is what it adds.
 """
 
 import hashlib
 import os
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +15,7 @@ from typing import Self
 
 from backend.disk import FILE_MODE
 from backend.repo.chunks import HEADS, KINDS, TAILS, Package
+from backend.repo.codec import BROKEN, GZIP, Codec, of_file
 from backend.repo.manifest import Block, Entry, Head, Manifest
 from backend.repo.scan import Build
 
@@ -23,18 +23,11 @@ from backend.repo.scan import Build
 BUILDS, BYTES = 64, 512 * 1024
 #: So many blocks that are not full are put together.
 LOOSE = 32
-_LEVEL = 6
 _PIECE = 1024**2
 
 
 class Damaged(Exception):
     """Files are not what the manifest says: everything must be made anew."""
-
-
-def compress(text: bytes, level: int = _LEVEL) -> bytes:
-    """One gzip member; the same text always gives the same bytes."""
-    packer = zlib.compressobj(level, zlib.DEFLATED, 31)
-    return packer.compress(text) + packer.flush()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +46,7 @@ class Source:
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.manifest = manifest
+        self.codec = of_file(manifest.head.names[0])
         self._fds: list[int] = []
         try:
             for number, name in enumerate(manifest.head.names):
@@ -82,8 +76,8 @@ class Source:
         found = []
         for kind, start in enumerate(starts):
             try:
-                text = zlib.decompress(b"".join(self.pieces(kind, start, block.sizes[kind])), 31)
-            except zlib.error as error:
+                text = self.codec.unpack(b"".join(self.pieces(kind, start, block.sizes[kind])))
+            except BROKEN as error:
                 raise Damaged(f"a block of {KINDS[kind]} is damaged: {error}") from error
             ends = [0]
             for entry in block.entries:
@@ -108,8 +102,8 @@ class Source:
 class _File:
     """One file under construction."""
 
-    def __init__(self, path: Path, head: bytes) -> None:
-        self.path = path
+    def __init__(self, path: Path, head: bytes, codec: Codec) -> None:
+        self.path, self._codec = path, codec
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self.fd = os.open(path, flags, FILE_MODE)
         os.fchmod(self.fd, FILE_MODE)
@@ -118,7 +112,7 @@ class _File:
 
     def member(self, text: bytes) -> int:
         """Compress and add it; the compressed size."""
-        data = compress(text)
+        data = self._codec.pack(text)
         self.raw(data)
         self.opened += len(text)
         return len(data)
@@ -135,10 +129,10 @@ class _File:
 class Writer:
     """Three files that grow block by block; `packages` is how many they will list."""
 
-    def __init__(self, directory: Path, packages: int) -> None:
-        self._directory, self._packages = directory, packages
+    def __init__(self, directory: Path, packages: int, codec: Codec = GZIP) -> None:
+        self._directory, self._packages, self._codec = directory, packages, codec
         self._files = [
-            _File(directory / kind, head % packages)
+            _File(directory / kind, head % packages, codec)
             for kind, head in zip(KINDS, HEADS, strict=True)
         ]
         self._body: list[bytes] = []
@@ -214,7 +208,7 @@ class Writer:
         times, found = [], []
         for kind, file in zip(KINDS, self._files, strict=True):
             digest = file.hash.hexdigest()
-            path = self._directory / f"{digest}-{kind}.xml.gz"
+            path = self._directory / f"{digest}-{kind}.xml{self._codec.suffix}"
             file.path.rename(path)
             times.append(os.fstat(file.fd).st_mtime_ns)
             written = Written(
