@@ -125,6 +125,7 @@ class Config:
     repository_keep_states: int
     repository_provenance: bool
     repository_compression: str
+    repository_sqlite: bool
     web_host: str
     web_port: int
     web_public_url: str

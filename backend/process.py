@@ -42,6 +42,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "rpmbuild": ("rpm", "rpm-build"),
     "rpmsign": ("rpm", "rpm-sign"),
     "setpriv": ("util-linux", "util-linux"),
+    "sqliterepo_c": ("createrepo-c", "createrepo_c"),
     "ssh": ("openssh-client", "openssh-clients"),
     "unshare": ("util-linux", "util-linux"),
 }

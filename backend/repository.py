@@ -63,12 +63,13 @@ class Manners:
 class Policy:
     """How one project's repositories are published: what the configuration says of them.
 
-    `compression` is gz or zstd, `keep` states can be gone back to; `signer` is None while
-    signing is off; `board` is the directory where publishers are to be seen.
+    `compression` is gz or zstd, `sqlite`: databases besides; `keep` states can be gone back to;
+    `signer` is None while signing is off; `board` is where publishers are to be seen.
     """
 
     keep: int = 3
     compression: str = "gz"
+    sqlite: bool = False
     signer: Signer | None = None
     board: Path | None = None
 
@@ -78,6 +79,7 @@ def policy(config: Config, repo: Path) -> Policy:
     return Policy(
         keep=config.repository_keep_states,
         compression=config.repository_compression,
+        sqlite=config.repository_sqlite,
         signer=sign.of_repository(config, repo),
         board=layout.publishing(config.rundir),
     )
@@ -142,6 +144,7 @@ def _order(
         fresh=fresh,
         keep=policy.keep,
         compression=policy.compression,
+        sqlite=policy.sqlite,
         signer=policy.signer,
         board=policy.board,
         timeout=manners.timeout,

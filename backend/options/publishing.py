@@ -32,6 +32,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         choices=("gz", "zstd"),
     ),
     Option(
+        "repository",
+        "sqlite",
+        "bool",
+        "no",
+        "Metadata as SQLite databases besides, for yum; made of all packages at each publish",
+    ),
+    Option(
         "signing",
         "backend",
         "str",

@@ -43,6 +43,7 @@ class Order:
     fresh: bool = False
     keep: int = 3
     compression: str = "gz"
+    sqlite: bool = False
     signer: Signer | None = None
     board: Path | None = None
     timeout: float = 600.0

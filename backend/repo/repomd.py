@@ -79,21 +79,25 @@ def referenced(repomd: Path) -> set[str]:
     return {name.decode("utf-8", "replace") for name in _HREF.findall(content)}
 
 
-def carried(repodata: Path, without: set[str]) -> list[Extra]:
-    """What somebody has added to the live metadata, e.g. with modifyrepo_c; it is kept."""
+def records(repodata: Path) -> list[Extra]:
+    """What a repomd.xml lists, as far as it is there."""
     try:
         content = (repodata / NAME).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return []
     found = []
     for match in _RECORD.finditer(content):
-        type_, href = match[1].decode("utf-8", "replace"), _HREF.search(match[0])
-        if type_ in KINDS or type_ in _DERIVED or type_ in without or not href:
-            continue
-        path = repodata / href[1].decode("utf-8", "replace")
-        if path.is_file():
+        if href := _HREF.search(match[0]):
+            path = repodata / href[1].decode("utf-8", "replace")
+            type_ = match[1].decode("utf-8", "replace")
             found.append(Extra(type=type_, record=match[0], path=path))
-    return found
+    return [extra for extra in found if extra.path.is_file()]
+
+
+def carried(repodata: Path, without: set[str]) -> list[Extra]:
+    """What somebody has added to the live metadata, e.g. with modifyrepo_c; it is kept."""
+    others = {*KINDS, *_DERIVED, *without}
+    return [extra for extra in records(repodata) if extra.type not in others]
 
 
 def stamps(repo: Path) -> dict[str, str]:

@@ -15,7 +15,18 @@ from pathlib import Path
 from backend.disk import make_directory, sync_all, write_file
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
-from backend.repo import chunks, codec, describe, manifest, repomd, scan, states, swap, tickets
+from backend.repo import (
+    chunks,
+    codec,
+    describe,
+    manifest,
+    repomd,
+    scan,
+    sqlite,
+    states,
+    swap,
+    tickets,
+)
 from backend.repo.chunks import Made, Package
 from backend.repo.compare import SCAN_BELOW, Change, Order, compare
 from backend.repo.facts import Odd
@@ -145,8 +156,14 @@ def _commit(
         stage.mkdir()
         made, notes = _describe(order, change, work)
         written, new = _write(order, current, change, made, stage)
-        extras = _extras(order, change, work, stage)
-        _complete(order, stage, repomd.render(written, extras, int(time.time())))
+        now = int(time.time())
+        extras = _extras(order, change, work)
+        if order.sqlite:
+            extras += sqlite.make(written, work, now=now, timeout=order.timeout)
+        for extra in extras:
+            if not (stage / extra.path.name).exists():
+                states.link(extra.path, stage / extra.path.name)
+        _complete(order, stage, repomd.render(written, extras, now))
         head = new.with_head(
             baseurl=order.baseurl, scanned=change.scanned, extras=repomd.stamps(order.repo)
         )
@@ -234,14 +251,10 @@ def _write(
         return writer.finish()
 
 
-def _extras(order: Order, change: Change, work: Path, stage: Path) -> list[Extra]:
+def _extras(order: Order, change: Change, work: Path) -> list[Extra]:
     """The further metadata files."""
     known = change.before.head.extras if change.before else None
-    extras = repomd.extras(order.repo, order.place / "repodata", work, known)
-    for extra in extras:
-        if not (stage / extra.path.name).exists():
-            states.link(extra.path, stage / extra.path.name)
-    return extras
+    return repomd.extras(order.repo, order.place / "repodata", work, known)
 
 
 def _complete(order: Order, stage: Path, content: bytes) -> None:

@@ -1,6 +1,9 @@
 """Metadata in each compression: made, changed block by block, and read by others."""
 
+import contextlib
+import gzip
 import random
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from backend.exceptions import InfrastructureError
 from backend.repo import codec, compare
 from backend.repository import Policy, publish
 from tests.bench import rpms
+from tests.integration.repositories import listed, references
 
 pytestmark = [pytest.mark.createrepo]
 SUFFIXES = {"gz": ".gz", "zstd": ".zst"}
@@ -83,3 +87,23 @@ def test_dnf_reads_it(name: str, tmp_path: Path) -> None:
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "/usr/share/tiny10/part0-tiny10" in done.stdout.split()
+
+
+def test_databases_besides_list_the_same(tmp_path: Path) -> None:
+    repo, policy = tmp_path / "repo", Policy(sqlite=True)
+    list(rpms.fill(repo, 1, 3))
+    publish(repo, policy=policy)
+    (new,) = rpms.fill(repo, 10, 1, success=False)
+    publish(repo, build=new, policy=policy)
+    types = references((repo / "repodata/repomd.xml").read_bytes())
+    assert set(types) == {f"{k}{s}" for k in ("primary", "filelists", "other") for s in ("", "_db")}
+    plain = tmp_path / "primary.sqlite"
+    plain.write_bytes(gzip.decompress((repo / types["primary_db"]).read_bytes()))
+    with contextlib.closing(sqlite3.connect(plain)) as database:
+        found = {row[0] for row in database.execute("SELECT location_href FROM packages")}
+    assert found == listed(repo)
+    assert len(found) == 4
+    assert repository.problems(repo) == []
+    (last,) = rpms.fill(repo, 20, 1, success=False)
+    publish(repo, build=last)
+    assert "primary_db" not in references((repo / "repodata/repomd.xml").read_bytes())
