@@ -151,7 +151,8 @@ def test_a_build_leaves_what_todays_backend_leaves(tmp_path: Path) -> None:
         assert names(result) == [
             "backend.log.gz", "build-00000001.rsync.log", "build.info", "builder-live.log.gz",
             "configs.tar.gz", "hello-1-1.noarch.rpm", "hello-1-1.src.rpm", "hello.spec",
-            "results.json", "success",
+            "installed_pkgs.log.gz", "provenance.intoto.json", "results.json", "sbom.spdx.json",
+            "success",
         ]  # fmt: skip
         packages = [
             {"name": "hello", "epoch": None, "version": "1", "release": "1", "arch": arch}
@@ -181,7 +182,7 @@ def test_a_failed_build_leaves_with_what_it_failed(tmp_path: Path) -> None:
         result = server.files / "results/jdoe/p" / DEBIAN / "00000001-hello"
         wanted = [
             "backend.log.gz", "build-00000001.rsync.log", "build.info", "builder-live.log.gz",
-            "configs.tar.gz", "hello-1-1.src.rpm", "hello.spec",
+            "configs.tar.gz", "hello-1-1.src.rpm", "hello.spec", "installed_pkgs.log.gz",
         ]  # fmt: skip
         with contextlib.suppress(pytest.fail.Exception):  # then it is shown what is there
             wait_until(lambda: names(result) == wanted, 30, "the logs")
@@ -289,7 +290,8 @@ def test_a_cancel_is_acknowledged_and_leaves_only_logs(tmp_path: Path) -> None:
         with server.lock:
             server.model.cancel(build.id)
         wait_until(lambda: not server.model.cancels, 15, "both acknowledged")
-        wanted = ["backend.log.gz", "build.info", "builder-live.log.gz"]
+        own = "installed_pkgs.log.gz"  # the builder's
+        wanted = ["backend.log.gz", "build.info", "builder-live.log.gz", own]
         wait_until(lambda: names(result) == wanted, 15, "compressed logs, and nothing else")
         assert build.chroots[DEBIAN].status == 2
 
