@@ -48,6 +48,11 @@ class Lists:
     def __init__(self) -> None:
         self._known: dict[tuple[Path, ...], tuple[_Stamp, bytes]] = {}
 
+    def prepare(self) -> None:
+        """Have that of the host's own system, for every worker that is forked from now on."""
+        with contextlib.suppress(ToolError):  # a build will say why there is none
+            self._keep((), _stamp((Path("/"),)), _on_host().stdout)
+
     def write(self, sandbox: Sandbox, trees: Sequence[Path], area: Area, workdir: Path) -> str:
         """Leave the list in `workdir/logs`. Returns why there is none, else nothing.
 
@@ -72,15 +77,23 @@ class Lists:
             self._known[trees] = known  # the last one again
             return zlib.decompress(known[1])
         text = _asked(sandbox, trees, area).stdout
+        self._keep(trees, stamp, text)
+        return text
+
+    def _keep(self, trees: tuple[Path, ...], stamp: _Stamp, text: bytes) -> None:
         self._known[trees] = (stamp, zlib.compress(text))
         while len(self._known) > _KEEP:
             del self._known[next(iter(self._known))]
-        return text
+
+
+def _on_host() -> Result:
+    """Outside of a sandbox: not all of the host's databases are shown to builds."""
+    return run([find("sh"), "-c", _SCRIPT], timeout=TIMEOUT, cwd=START, limit=MOST)
 
 
 def _asked(sandbox: Sandbox, trees: tuple[Path, ...], area: Area) -> Result:
-    if not trees:  # not all of the host's databases are shown to builds
-        return run([find("sh"), "-c", _SCRIPT], timeout=TIMEOUT, cwd=START, limit=MOST)
+    if not trees:
+        return _on_host()
     with sandbox.command(area, ["/bin/sh", "-c", _SCRIPT]) as command:
         return command.run(TIMEOUT, limit=MOST)
 

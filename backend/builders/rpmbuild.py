@@ -68,6 +68,8 @@ class RpmbuildBuilder:
                 for chroot, one in served.items()
             }
         self._benches = benches
+        if on_host:
+            self._installed.prepare()
 
     def chroots(self) -> tuple[Chroot, ...]:
         """The chroot that this host is, or is configured to be, and those of its roots."""

@@ -1,6 +1,7 @@
 """RPM files as the documents need them: digests, and the tags of the header. Without librpm."""
 
 import hashlib
+import itertools
 import os
 import re
 import struct
@@ -16,6 +17,8 @@ from backend.builders.rpmheader import Header
 SUMMARY, BUILDTIME, VENDOR, LICENSE, URL = 1004, 1006, 1011, 1014, 1020
 BASENAMES, FILEDIGESTS, FILEDIGESTALGO = 1117, 1035, 5011
 _SHA256 = 8
+#: Of a source package so many files are told: more has none but by malice.
+MOST_FILES = 5000
 #: Nothing of it is to be quoted; most is like that, and there are many.
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 
@@ -53,7 +56,8 @@ class Rpm:
         if self.header.numbers(FILEDIGESTALGO) != [_SHA256]:
             return {}
         names, digests = self.header.texts(BASENAMES), self.header.texts(FILEDIGESTS)
-        return {name: one for name, one in zip(names, digests, strict=False) if len(one) == 64}
+        found = {name: one for name, one in zip(names, digests, strict=False) if len(one) == 64}
+        return dict(itertools.islice(found.items(), MOST_FILES))
 
 
 def read(path: Path) -> Rpm:

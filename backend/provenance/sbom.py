@@ -24,6 +24,8 @@ Unicode-3.0 Unlicense Vim W3C WTFPL X11 Zlib ZPL-2.1
 _KNOWN = frozenset(_LICENSES.split())
 _WORD = re.compile(r"\(|\)|[^\s()]+")
 _NONE = "NOASSERTION"
+#: Characters of a text that are kept.
+_LONGEST = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,8 @@ def _relation(one: str, kind: str, other: str) -> dict[str, Any]:
 
 
 def _line(text: str) -> str:
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    plain = "".join(one if one.isprintable() else " " for one in text[:_LONGEST])
+    return " ".join(plain.split())
 
 
 def _is_url(text: str) -> bool:
