@@ -66,7 +66,7 @@ def watcher(config: Config) -> Look:
     """Looks into Redis, at most twice a second however many ask."""
     queues = Queues(connect(config, timeout=2.0))
     groups = [group.id for group in config.groups]
-    board = layout.publishing(config.rundir)
+    board = layout.publishing(config.statedir)
     pooled = any(group.pooled for group in config.groups)
     kept: list[tuple[float, View]] = []
 

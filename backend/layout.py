@@ -35,9 +35,9 @@ DEVEL = "devel"
 PREVIOUS = "prev_build_backup"
 
 
-def publishing(rundir: Path) -> Path:
-    """Directory in which those who publish are to be seen."""
-    return rundir / "publishing"
+def publishing(statedir: Path) -> Path:
+    """Directory in which those who publish are to be seen, and where it failed."""
+    return statedir / "publishing"
 
 
 def project_path(destdir: Path, task: Task) -> Path:

@@ -81,7 +81,7 @@ def policy(config: Config, repo: Path) -> Policy:
         compression=config.repository_compression,
         sqlite=config.repository_sqlite,
         signer=sign.of_repository(config, repo),
-        board=layout.publishing(config.rundir),
+        board=layout.publishing(config.statedir),
     )
 
 

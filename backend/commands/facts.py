@@ -65,7 +65,7 @@ def gather(config: Config, pidfile: Path | None, now: float) -> Facts:
         {"id": g.id, "name": g.name, "archs": list(g.archs), "max_workers": g.max_workers}
         for g in config.groups
     ]
-    facts.publishing = asdict(publishboard.read(layout.publishing(config.rundir)))
+    facts.publishing = asdict(publishboard.read(layout.publishing(config.statedir)))
     _ask_redis(config, facts, now, running=master is not None)
     facts.state = master.phase if master else "stopped"
     if facts.state == "serving" and facts.drained is not None:
