@@ -142,10 +142,11 @@ def test_only_those_that_nobody_asks_for_give_way(tmp_path: Path) -> None:
     os.utime(leases[1], (1, 1))
     clients[2].setup(limit=1)
     clients[2].ask("open", run="f-2", name="a.src.rpm")
-    assert clients[1].hear("end").fields["outcome"]["error"] == "Stopped"
+    # What gave way is removed at once: perhaps before its own agent has seen how it ended.
+    assert clients[1].hear("end").fields["outcome"]["error"] in ("Stopped", "Killed")
     wait_until(lambda: [path.name for path in runs(tmp_path)] == ["f-0"])
     os.utime(leases[0], (1, 1))
-    assert clients[0].hear("end").fields["outcome"]["error"] == "Stopped"
+    assert clients[0].hear("end").fields["outcome"]["error"] in ("Stopped", "Killed")
     clients[2].ask("ping")
     clients[2].hear("pong")
     wait_until(lambda: [path.name for path in runs(tmp_path)] == ["f-2"])
