@@ -152,6 +152,8 @@ HOST_WAITING_KEY: Final = "copr-be:hosts:waiting"
 HOST_LEASES_KEY: Final = "copr-be:hosts:leases"
 #: Hash: worker → why it still waits for a host.
 HOST_WHY_KEY: Final = "copr-be:hosts:why"
+#: Hash: group id → JSON of why no machines can be started for it (`backend.hosts.pool.Trouble`).
+HOST_TROUBLE_KEY: Final = "copr-be:hosts:trouble"
 #: List of how leases ended, for the hosts helper.
 HOST_NEWS_KEY: Final = "copr-be:hosts:news"
 #: Counter: the fencing token of a lease.

@@ -41,6 +41,7 @@ class View:
     grabber: dict[str, str] = field(default_factory=dict)
     hosts: tuple[dict[str, Any], ...] = ()
     publishing: Board = field(default_factory=Board)
+    host_troubles: tuple[dict[str, Any], ...] = ()
 
     @property
     def full(self) -> str:
@@ -101,4 +102,5 @@ def _look(queues: Queues, groups: list[int], *, pooled: bool) -> View:
         drained=seen.drained,
         grabber={str(key): str(value) for key, value in raw.items()},
         hosts=tuple(hostview.hosts(queues.client)) if pooled else (),
+        host_troubles=tuple(hostview.troubles(queues.client)) if pooled else (),
     )

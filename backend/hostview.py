@@ -44,6 +44,18 @@ def shown(raw: dict[str, Any], tasks: dict[str, list[str]]) -> dict[str, Any]:
     }
 
 
+def troubles(client: "redis.Redis") -> list[dict[str, Any]]:
+    """Groups for which no machines can be started at the moment: `failures` in a row, `reason`
+    of the last, and `until` when it is tried again."""
+    known = cast(dict[str, str], client.hgetall(names.HOST_TROUBLE_KEY))
+    found = []
+    for group, text in sorted(known.items(), key=lambda item: int(item[0])):
+        raw = json.loads(text)
+        found.append({"group": int(group), "failures": raw["count"], "reason": raw["reason"],
+                      "until": raw["not_before"]})  # fmt: skip
+    return found
+
+
 def waits(client: "redis.Redis") -> dict[str, str]:
     """Worker → why it has no host yet, of those that wait for one."""
     return dict(cast(dict[str, str], client.hgetall(names.HOST_WHY_KEY)))

@@ -49,6 +49,7 @@ class Facts:
     hosts: list[dict[str, Any]] = field(default_factory=list)
     #: Who publishes or waits for that, and which repositories cannot be published.
     publishing: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    host_troubles: list[dict[str, Any]] = field(default_factory=list)
 
 
 def gather(config: Config, pidfile: Path | None, now: float) -> Facts:
@@ -133,6 +134,7 @@ def _read(client: "redis.Redis", facts: Facts, now: float) -> None:
         group["busy"] = sum(bool(worker["task"]) for worker in own)
         group["queued"] = len(queues.queued(group["id"]))
     facts.hosts = hostview.hosts(client)
+    facts.host_troubles = hostview.troubles(client)
     no_host = hostview.waits(client)
     for worker in facts.workers:
         worker["waits"] = no_host.get(worker["name"])

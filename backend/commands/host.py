@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ def run(
     master = Master.find(config, pidfile)
     if what == "list":
         found = _hosts(config, running=master is not None)
-        print(json.dumps(found, indent=2) if as_json else _text(config, found))
+        bad = _asked(config, hostview.troubles) if master else []
+        print(json.dumps(found, indent=2) if as_json else _text(config, found, bad))
         return Exit.OK
     if not name:
         raise CoprBackendError(f"host {what}: name a host: `copr_be.py host list` shows them")
@@ -57,12 +58,24 @@ def run(
     return Exit.OK
 
 
-def _text(config: Config, found: Sequence[dict[str, Any]]) -> str:
-    if not found:
-        if any(group.pooled for group in config.groups):
-            return "no host is there yet"
-        return "all groups build on this machine: set group0_hosts, see docs/hosts.md"
-    return "\n".join(host_table(found, time.time()))
+def _text(config: Config, found: Sequence[dict[str, Any]], bad: Sequence[dict[str, Any]]) -> str:
+    now = time.time()
+    if found:
+        return "\n".join([*host_table(found, now), *trouble_lines(bad, now)])
+    if any(group.pooled for group in config.groups):
+        return "\n".join(["no host is there yet", *trouble_lines(bad, now)])
+    return "all groups build on this machine: set group0_hosts, see docs/hosts.md"
+
+
+def trouble_lines(bad: Sequence[dict[str, Any]], now: float) -> list[str]:
+    """One for each group that gets no machines, for a terminal."""
+    return [
+        plain(
+            f"new machines of group {one['group']} fail ({one['failures']} in a row, next try in"
+            f" {duration(max(0.0, one['until'] - now))}): {one['reason']}"
+        )[:400]
+        for one in bad
+    ]
 
 
 def host_table(found: Sequence[dict[str, Any]], now: float) -> list[str]:
@@ -80,16 +93,19 @@ def host_table(found: Sequence[dict[str, Any]], now: float) -> list[str]:
 
 
 def _hosts(config: Config, *, running: bool) -> list[dict[str, Any]]:
-    if running:
-        client = connect(config, timeout=5.0)
-        try:
-            return hostview.hosts(client)
-        except (redis.RedisError, OSError) as error:
-            text = f"cannot ask Redis ({where(config)}): {trouble(error)}"
-            raise CoprBackendError(text) from error
-        finally:
-            client.close()
-    return _at_rest(config)
+    return _asked(config, hostview.hosts) if running else _at_rest(config)
+
+
+def _asked(config: Config, question: Callable[[Any], Any]) -> Any:
+    """What a running daemon's Redis answers."""
+    client = connect(config, timeout=5.0)
+    try:
+        return question(client)
+    except (redis.RedisError, OSError) as error:
+        text = f"cannot ask Redis ({where(config)}): {trouble(error)}"
+        raise CoprBackendError(text) from error
+    finally:
+        client.close()
 
 
 def _at_rest(config: Config) -> list[dict[str, Any]]:

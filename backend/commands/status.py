@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backend.commands.facts import Facts, gather
-from backend.commands.host import host_table
+from backend.commands.host import host_table, trouble_lines
 from backend.commands.text import count, duration, plain, table
 from backend.config import Config
 from backend.constants import Exit
@@ -98,10 +98,12 @@ def _builds(facts: Facts) -> Iterator[str]:
 
 
 def _hosts(facts: Facts, now: float) -> Iterator[str]:
-    if not facts.hosts:
+    if not facts.hosts and not facts.host_troubles:
         return
     yield ""
-    yield from host_table(facts.hosts, now)
+    if facts.hosts:
+        yield from host_table(facts.hosts, now)
+    yield from trouble_lines(facts.host_troubles, now)
     for worker in facts.workers:
         if worker.get("waits"):
             yield f"  {plain(worker['task'])} waits: {plain(worker['waits'])}"

@@ -8,7 +8,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from backend.config import Config
 from backend.daemons import hostwork
@@ -53,6 +53,7 @@ class HostKeeper:
         self._ending: dict[str, Trouble] = {}
         self._told: dict[str, str] = {}
         self._texts: dict[str, str] = {}
+        self._troubles: dict[int, str] | None = None
         self._sweep = Sweep(self, errands, say)
 
     # --- start ----------------------------------------------------------------------------
@@ -387,6 +388,10 @@ class HostKeeper:
         self._save()
         self._publish()
         scene = self.scene(now)
+        troubles = {g: json.dumps(asdict(t)) for g, t in self.spawning.items() if t.count}
+        if troubles != self._troubles:
+            self._exchange.troubles(troubles)
+            self._troubles = troubles
         texts = {request.worker: plan.why(scene, request) for request in self.waiting.values()}
         new = {worker: text for worker, text in texts.items() if self._texts.get(worker) != text}
         gone = self._texts.keys() - texts.keys()

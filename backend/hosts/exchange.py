@@ -205,6 +205,14 @@ class Exchange:
             pipe.hdel(names.HOST_WHY_KEY, *left)
         pipe.execute()
 
+    def troubles(self, texts: Mapping[int, str]) -> None:
+        """Groups for which no machines can be started, and why: these and no others."""
+        pipe: Any = self.client.pipeline(transaction=True)
+        pipe.delete(names.HOST_TROUBLE_KEY)
+        if texts:
+            pipe.hset(names.HOST_TROUBLE_KEY, mapping={str(g): text for g, text in texts.items()})
+        pipe.execute()
+
     def known(self) -> dict[str, str]:
         """What was published: host → JSON."""
         return dict(cast(dict[str, str], self.client.hgetall(names.HOSTS_KEY)))

@@ -71,6 +71,7 @@ def status(ctx: Ctx) -> Response:
                 for w in view.workers
             ],
             "hosts": list(view.hosts),
+            "host_troubles": list(view.host_troubles),
             "reports_undelivered": view.reports,
             "publishing": asdict(view.publishing),
             "drained": view.drained or None,

@@ -1,5 +1,6 @@
 """Pools of hosts under a real daemon; the hosts are toys, the commands real programs."""
 
+import html
 import json
 import os
 import signal
@@ -332,6 +333,7 @@ def test_bad_spawn_commands_are_bounded_reported_and_swept(tmp_path: Path, top: 
             wait_until(partial(told, farm, build, words), 60, words)
             wait_until(partial(logged, farm, words), what=words)
             assert len(made(where)) <= 2
+            wait_until(partial(shown, farm, words), 60, "everywhere")
             (where / "mood").write_text("good")
             farm.redis.publish("copr-be:hosts:wake", "retry")
             assert farm.wait(build) == "succeeded"
@@ -341,6 +343,15 @@ def test_bad_spawn_commands_are_bounded_reported_and_swept(tmp_path: Path, top: 
         wait_until(lambda: sorted(made(where)) == sorted(on_record(farm)))
     finally:
         farm.close()
+
+
+def shown(farm: Farm, words: str) -> bool:
+    """Why there are no machines, to all who may look for it."""
+    page = html.unescape(farm.http.request("GET", f"{farm.url}/workers").data.decode())
+    status = farm.http.request("GET", f"{farm.url}/status.json").json()
+    told = [one["reason"] for one in status["host_troubles"]]
+    texts = [page, *told, command(farm, "host", "list"), command(farm, "status")]
+    return bool(told) and all(words in text for text in texts)
 
 
 def told(farm: Farm, build: int, words: str) -> bool:
