@@ -1,6 +1,6 @@
 """`make bench`: measures, prints a table, writes JSON and a plot.
 
-python -m tests.bench [--parts a,b,c,d,e,f] [--out DIR] [--small]
+python -m tests.bench [--parts a,b,c,d,e,f,g] [--out DIR] [--small]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 from backend import __version__
 from backend.redis_server import BLOCK_SECONDS
-from tests.bench import packages, plan, plot, publish, report, size, speed
+from tests.bench import packages, pages, plan, plot, publish, report, size, speed
 
 PARTS = {
     "a": "latency and tasks per second, beside other task queues",
@@ -27,6 +27,7 @@ PARTS = {
     "d": "scheduler with a huge backlog",
     "e": "farm of real packages against xargs -P",
     "f": "publishing into large repositories against createrepo_c --update",
+    "g": "pages and lists of a large farm, a live log followed by many",
 }
 
 
@@ -72,6 +73,10 @@ def _measure(
             else publish.Size(packages=(1000, 10_000), rounds=15, at_once=100)
         )
         found["f"] = publish.measure(on.top, large, lambda text: say(f"f: {text}"))
+    if "g" in parts:
+        found["g"] = pages.measure(
+            on.top, pages.SMALL if small else pages.LARGE, lambda text: say(f"g: {text}")
+        )
     return found
 
 

@@ -18,7 +18,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def render(result: Mapping[str, Any]) -> str:
     """The whole report."""
     lines = []
-    for name, write in {"a": _speed, "b": _size, "d": _plan, "e": _packages, "f": _publish}.items():
+    writers = {"a": _speed, "b": _size, "d": _plan, "e": _packages, "f": _publish, "g": _pages}
+    for name, write in writers.items():
         if part := result["parts"].get(name):
             lines += [*write(part), ""]
     rows = [
@@ -155,4 +156,38 @@ def _publish(part: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"    {at_once['builds']} builds that end at once are published in"
         f" {at_once['runs']} runs within {at_once['seconds']:.2f} s"
+    )
+
+
+def _pages(part: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"(g) the frontend, {part['builds']} builds in {part['projects']} projects, and one with"
+        f" {part['listed']}; ms"
+    )
+    yield from table(
+        ["page", "p50", "p95", "of CPU"],
+        [
+            [row["name"], f"{row['p50_ms']:.1f}", f"{row['p95_ms']:.1f}", f"{row['cpu_ms']:.1f}"]
+            for row in part["rows"]
+        ],
+    )
+    yield from table(
+        ["list", "builds a page", "offset 0, CPU", "offset", "there, CPU", "ratio"],
+        [
+            [
+                row["name"],
+                str(row["limit"]),
+                f"{row['first']['cpu_ms']:.1f}",
+                str(row["offset"]),
+                f"{row['there']['cpu_ms']:.1f}",
+                f"{row['ratio']:.2f} x",
+            ]
+            for row in part["lists"]
+        ],
+    )
+    readers = part["readers"]
+    yield (
+        f"    {readers['complete']} of {readers['readers']} readers of a log that grows by"
+        f" {readers['lines_per_s']:.0f} lines/s have all of it; the frontend needs"
+        f" {readers['cores']:.3f} cores"
     )

@@ -34,6 +34,7 @@ def targets(parts: Mapping[str, Any]) -> list[Target]:
         *_size(parts.get("b")),
         *_rest(parts),
         *_publish(parts.get("f")),
+        *_pages(parts.get("g")),
     ]
 
 
@@ -126,3 +127,23 @@ def _publish(part: Mapping[str, Any] | None) -> Iterator[Target]:
         limit=5,
         load=load,
     )
+
+
+def _pages(part: Mapping[str, Any] | None) -> Iterator[Target]:
+    if part is None:
+        return
+    load = tuple(part["load"])
+    for row in part["rows"][:2]:
+        name = f"{row['name']}, {part['builds']} builds, p50"
+        yield Target(name=name, value=row["p50_ms"], unit="ms", limit=50, load=load)
+    row = max(part["lists"], key=lambda row: (row["limit"], row["ratio"]))
+    yield Target(
+        name=f"{row['limit']} of {part['listed']} builds, at {row['offset']} over the first",
+        value=row["ratio"],
+        unit="x",
+        limit=1.2,
+        load=load,
+    )
+    readers = part["readers"]
+    name = f"{readers['readers']} readers of one live log"
+    yield Target(name=name, value=readers["cores"], unit="cores", limit=1, load=load)

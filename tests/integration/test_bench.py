@@ -60,7 +60,7 @@ def test_every_part_runs_and_writes_its_figures(short: Path) -> None:
     assert process.returncode == 0, out
     result = json.loads((short / "out" / "bench.json").read_text())
     parts = result["parts"]
-    assert set(parts) == {"a", "b", "d", "e", "f"}  # c is measured, and stands, with b
+    assert set(parts) == {"a", "b", "d", "e", "f", "g"}  # c is measured, and stands, with b
     names = [row["name"] for row in parts["a"]["rows"]]
     assert names == ["copr-backend", *(name for name in RIVALS if name not in missing(RIVALS))]
     for row in parts["a"]["rows"]:
@@ -74,12 +74,16 @@ def test_every_part_runs_and_writes_its_figures(short: Path) -> None:
     assert [row["packages"] for row in parts["f"]["rows"]] == [20, 60]
     assert all(row["ratio"] > 0 for row in parts["f"]["rows"])
     assert 1 <= parts["f"]["at_once"]["runs"] <= 4
+    assert [row["name"] for row in parts["g"]["rows"]][:2] == ["front page", "project page"]
+    assert all(row["ratio"] > 0 for row in parts["g"]["lists"])
+    assert parts["g"]["readers"]["complete"] == 3
     for text in (
         "p50 ms",
         "createrepo_c --update",
         "private MiB",
         "scheduler, 1000 waiting",
         "overhead",
+        "3 of 3 readers",
         "target",
     ):
         assert text in out
