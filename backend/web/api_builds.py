@@ -1,6 +1,7 @@
 """API v3: looking at builds, canceling and deleting them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -26,17 +27,19 @@ from backend.web import (
     verdicts,
 )
 from backend.web.errors import ApiError
-from backend.web.models import Build, User
-from backend.web.paging import ById
+from backend.web.models import Build, Project, User
+from backend.web.paging import ById, Paging
 from backend.web.queries import get_build, get_project, in_progress
 from backend.web.request import Ctx, CurrentUser, JsonObject
 from backend.web.shapes import build_json, chroot_json, first_failure, open_tasks, page
+from backend.web.store import Context
 from backend.web.writer import announce
 
 router = APIRouter(prefix="/api_3")
 #: A query names at most so many builds.
 _AT_ONCE = 500
 _STATES: dict[str, Any] = {"enum": [status.label for status in Status]}
+_ORDER = {"id": Build.id}
 _LIST = openapi.body({"builds": bodies.BUILDS}, "builds")
 
 
@@ -58,12 +61,29 @@ def build_list(
             query = query.where(Build.pkg_name == packagename)
         if status is not None:
             query = query.where(latest.has_status(_status(status)))
-        ids = list(session.scalars(part.apply(query, {"id": Build.id})))
+        if packagename is None and status is None and part.order_type == "ASC":
+            ids = _whole(ctx, session, part, project)
+        else:
+            ids = list(session.scalars(part.apply(query, _ORDER)))
         found: dict[int, Build] = {}
         for start in range(0, len(ids), _AT_ONCE):
             found |= rows.builds(session.connection(), ids[start : start + _AT_ONCE])
         items = [build_json(ctx, found[number]) for number in ids]
     return JSONResponse(part.page(items))
+
+
+def _whole(ctx: Context, session: Session, part: Paging, project: Project) -> list[int]:
+    """A page of all builds of a project, which copr-cli asks for one after the other: found
+    without walking over those before it."""
+    version = ctx.marks.version
+    skipped, first = ctx.marks.before(project.id, part.offset)
+    rest = replace(part, offset=part.offset - skipped)
+    query = select(Build.id).where(Build.project_id == project.id, Build.id >= first)
+    ids = list(session.scalars(rest.apply(query, _ORDER)))
+    if ids:
+        ctx.marks.add(version, project.id, part.offset, ids[0])
+        ctx.marks.add(version, project.id, part.offset + len(ids), ids[-1] + 1)
+    return ids
 
 
 def _status(label: str) -> Status:
@@ -186,6 +206,13 @@ def _note(session: Session, builds: Sequence[Build]) -> list[int] | None:
     return None if books.in_hand(session, builds) else noted
 
 
+def _gone(ctx: Context, builds: Sequence[Build], noted: list[int] | None) -> None:
+    """After the commit."""
+    for project in {build.project_id for build in builds}:
+        ctx.marks.forget(project)
+    housekeeping.remove_builds(ctx, builds, noted)
+
+
 @router.post("/build/delete/list", operation_id="build_delete_list_post", openapi_extra=_LIST)
 @router.delete("/build/delete/list", openapi_extra=_LIST)
 def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
@@ -194,7 +221,7 @@ def build_delete_list(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response
     with ctx.writing() as session:
         builds = [_delete(session, user, number) for number in dict.fromkeys(numbers)]
         noted = _note(session, builds)
-    housekeeping.remove_builds(ctx, builds, noted)
+    _gone(ctx, builds, noted)
     return JSONResponse({"builds": numbers})
 
 
@@ -206,5 +233,5 @@ def build_delete(ctx: Ctx, user: CurrentUser, build_id: int) -> Response:
         build = _delete(session, user, build_id)
         reply = build_json(ctx, build)
         noted = _note(session, [build])
-    housekeeping.remove_builds(ctx, [build], noted)
+    _gone(ctx, [build], noted)
     return JSONResponse(reply)

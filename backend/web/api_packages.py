@@ -235,6 +235,7 @@ def package_delete(ctx: Ctx, user: CurrentUser, body: JsonObject) -> Response:
         session.delete(package)
         found = actions.delete_builds(session, builds)
         noted = None if books.in_hand(session, builds) else found
+    ctx.marks.forget(project.id)
     housekeeping.remove_builds(ctx, builds, noted)
     return JSONResponse(reply)
 

@@ -15,6 +15,7 @@ from backend.explain import Explain, nothing
 from backend.farmview import Look, nobody
 from backend.web import finals  # noqa: F401  (listens to all sessions)
 from backend.web.hooked import Hooked
+from backend.web.marks import Marks
 from backend.web.rates import Rates
 from backend.web.tailer import Tailers
 from backend.web.tally import Tally
@@ -78,6 +79,7 @@ class Context:
     tally: Tally = field(default_factory=Tally)
     tailers: Tailers = field(default_factory=Tailers)
     hooked: Hooked = field(default_factory=Hooked)
+    marks: Marks = field(default_factory=Marks)
 
     @classmethod
     def of(

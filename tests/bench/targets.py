@@ -136,7 +136,7 @@ def _pages(part: Mapping[str, Any] | None) -> Iterator[Target]:
     for row in part["rows"][:2]:
         name = f"{row['name']}, {part['builds']} builds, p50"
         yield Target(name=name, value=row["p50_ms"], unit="ms", limit=50, load=load)
-    row = max(part["lists"], key=lambda row: (row["limit"], row["ratio"]))
+    row = max(part["lists"][:2], key=lambda row: row["ratio"])  # of all builds, as copr-cli asks
     yield Target(
         name=f"{row['limit']} of {part['listed']} builds, at {row['offset']} over the first",
         value=row["ratio"],

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Engine, event, select
 from sqlalchemy.orm import Session
 
 from backend.constants import Status
 from backend.web import states
+from backend.web.marks import STEP, Marks
 from backend.web.models import Build
 from tests.unit.test_web_lab import CHROOTS, Lab, running_lab
 
@@ -133,3 +136,63 @@ def test_a_page_is_found_in_an_index_alone(lab: Lab, more: str) -> None:
         steps = [row.detail for row in plan]
     assert len(steps) == 1, steps
     assert "COVERING INDEX" in steps[0]
+
+
+# --- marks: pages found without walking over those before them --------------------------------
+
+
+def test_marks_are_the_last_before_a_place() -> None:
+    marks = Marks()
+    assert marks.before(1, 10**6) == (0, 0)
+    for offset in (2 * STEP, STEP, 2 * STEP + 1, 10, 5 * STEP):  # two of them are near others
+        marks.add(marks.version, 1, offset, offset + 7)
+    assert marks.before(1, STEP - 1) == (0, 0)
+    assert marks.before(1, 2 * STEP - 1) == (STEP, STEP + 7)
+    assert marks.before(1, 5 * STEP - 1) == (2 * STEP, 2 * STEP + 7)
+    assert marks.before(1, 10**6) == (5 * STEP, 5 * STEP + 7)
+    assert marks.before(2, 10**6) == (0, 0)
+    old = marks.version
+    marks.forget(1)
+    marks.add(old, 1, STEP, 9)  # was read before the deletion
+    assert marks.before(1, 10**6) == (0, 0)
+
+
+@given(st.data())
+def test_pages_are_those_of_the_whole_list_whatever_happens(data: st.DataObject) -> None:
+    """The same answers as counting, with builds that come and go between any pages."""
+    marks, builds, last = Marks(), list(range(3, 5 * STEP, 2)), 5 * STEP
+    for _ in range(12):
+        what = data.draw(st.sampled_from(("page", "page", "add", "delete")))
+        if what == "add":
+            builds.append(last := last + data.draw(st.integers(1, 3)))
+        elif what == "delete":
+            builds.pop(data.draw(st.integers(0, len(builds) - 1)))
+            marks.forget(1)
+        else:
+            offset, limit = data.draw(st.integers(0, len(builds) + 3)), data.draw(st.integers(1, 9))
+            skipped, first = marks.before(1, offset)
+            rest = [number for number in builds if number >= first][offset - skipped :][:limit]
+            assert rest == builds[offset:][:limit]
+            if rest:
+                marks.add(marks.version, 1, offset, rest[0])
+                marks.add(marks.version, 1, offset + len(rest), rest[-1] + 1)
+
+
+def test_pages_follow_what_is_deleted_and_submitted(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.web.marks.STEP", 1)
+    lab.project(chroots=[FEDORA])
+    for _ in range(6):
+        lab.report(lab.submit(), status=int(Status.FAILED))
+    assert ids(lab, "&limit=2") == [1, 2]
+    assert ids(lab, "&limit=2&offset=4") == [5, 6]
+    marks = lab.app.state.context.marks
+    assert marks.before(1, 5) == (4, 5)
+    lab.submit()
+    assert ids(lab, "&limit=2&offset=5") == [6, 7]
+    assert lab.api("DELETE", "/build/delete/2").status_code == 200
+    assert marks.before(1, 5) == (0, 0)
+    assert ids(lab, "&limit=2&offset=4") == [6, 7]
+    assert lab.api("DELETE", "/build/delete/list", {"builds": [1, 3]}).status_code == 200
+    assert ids(lab, "&limit=2&offset=2") == [6, 7]
