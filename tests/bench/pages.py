@@ -53,7 +53,7 @@ SMALL = Size(projects=3, builds=30, listed=50, rounds=1, readers=3, seconds=0.3)
 def measure(top: Path, size: Size, say: Callable[[str], None]) -> dict[str, Any]:
     """Milliseconds of pages and lists; CPU seconds of the frontend for each second of the log."""
     before = daemon.load()
-    config = _config(top / "farm")
+    config = _config(top / "pages")
     say(f"{size.builds} builds in {size.projects} projects, and one with {size.listed}")
     small = _fill(config, size)
     with _serving(config) as pid:
