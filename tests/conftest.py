@@ -3,6 +3,7 @@
 import os
 import select
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,12 @@ TOOLS = {
     "postgresql": ("initdb",),
     "sshd": ("ssh", "sshd", "ssh-keygen"),
 }
+
+
+# A shell starts what runs in its background with SIGINT ignored, and so would be all that tests
+# start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
