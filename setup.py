@@ -31,7 +31,9 @@ DOCS = [
     "myst-parser>=4.0",
     "sphinx>=8.1",
 ]
+ZSTD = ["backports.zstd>=1.0; python_version < '3.14'"]
 TEST = [
+    *ZSTD,
     "psycopg[binary]>=3.1",
     "fakeredis[lua]>=2.26",
     "httpx>=0.27",
@@ -79,7 +81,7 @@ setup(
         "web": WEB,
         "postgresql": [*WEB, "psycopg[binary]>=3.1"],
         "quickstart": QUICKSTART,
-        "zstd": ["backports.zstd>=1.0; python_version < '3.14'"],
+        "zstd": ZSTD,
         "docs": DOCS,
         "test": QUICKSTART + TEST + DOCS,
         "bench": WEB + BENCH,
