@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Table, insert
 
 from backend.config import Config, load
 from backend.constants import Source, Status
+from backend.daemons.web import listen
 from backend.web.models import Base, Build, BuildChroot, Package, Project
 from backend.web.schema import prepare
 from backend.web.server import serve
@@ -144,7 +145,7 @@ def _run(config: Config, sock: socket.socket) -> None:
 @contextlib.contextmanager
 def _serving(config: Config) -> Iterator[int]:
     """The frontend in a process of its own; its id."""
-    sock = socket.create_server(("127.0.0.1", config.web_port), backlog=1024)
+    sock = listen(config)
     process = multiprocessing.get_context("fork").Process(target=_run, args=(config, sock))
     process.start()
     sock.close()
