@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from backend.constants import SRPM_CHROOT, Status
-from backend.web import plots, rows, samples, summaries
+from backend.web import activity, rows, samples, summaries
 from backend.web.models import Build, BuildChroot, Project
 from backend.web.request import Ctx
 from backend.web.show import Shown
@@ -21,9 +21,6 @@ router = APIRouter()
 _RECENT = 20
 _LISTED = 15
 _BUSY = (int(Status.STARTING), int(Status.RUNNING))
-#: Seconds that the plots show, and bars in them.
-_SPAN = 6 * 3600
-_BARS = 72
 
 
 def _ids(session: Session, statuses: tuple[int, ...], limit: int) -> list[int]:
@@ -58,29 +55,6 @@ def overview(ctx: Context, session: Session) -> dict[str, Any]:
     }
 
 
-def _plots(session: Session, end: int, counts: samples.Counts) -> dict[str, Any] | None:
-    start = end - _SPAN
-    found = samples.lately(session, start)
-    if not found:
-        return None
-    last = [(float(end), 0.0)]
-    running = [(float(s.at), float(s.running)) for s in found]
-    waiting = [(float(s.at), float(s.waiting)) for s in found]
-    running.append((end, counts.running))
-    waiting.append((end, counts.waiting))
-    good, bad = (
-        plots.bars([(s.at, getattr(s, name)) for s in found] + last, start, end, _BARS)
-        for name in ("succeeded", "failed")
-    )
-    return {
-        "queue": plots.queue(running, waiting, start, end),
-        "throughput": plots.throughput(good, bad),
-        "succeeded": int(sum(good)),
-        "failed": int(sum(bad)),
-        "hours": _SPAN // 3600,
-    }
-
-
 def disks(ctx: Context) -> list[dict[str, Any]]:
     """Free space where results and state are kept."""
     found: dict[int, dict[str, Any]] = {}
@@ -104,7 +78,7 @@ def front(ctx: Ctx, viewer: Shown) -> Response:
     """What is running, what waits, what ended lately."""
     with ctx.reading() as session:
         values = overview(ctx, session)
-        values["plots"] = _plots(session, now(), values["counts"])
+        values["plots"] = activity.of(ctx, session, now(), values["counts"])
         alive = select(Project).where(Project.deleted_on.is_(None))
         values["projects"] = list(session.scalars(alive.order_by(Project.id.desc()).limit(12)))
     view = ctx.look()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, func, insert, select
+from sqlalchemy import Connection, Table, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from backend.constants import Status
@@ -46,12 +46,18 @@ def counts(session: Session) -> Counts:
     return Counts(running=running, waiting=found.get(int(Status.PENDING), 0))
 
 
+def at_least(running: int, ended: tuple[int, int]) -> int:
+    """How many tasks ran: builds of seconds run between two samples, and would never be seen."""
+    return max(running, 1 if any(ended) else 0)
+
+
 def take(ctx: Context, session: Session, at: int) -> None:
     """Store a sample, unless nothing at all has changed; forget the oldest ones."""
     connection = session.connection()
     seen = counts(session)
     succeeded, failed = ctx.tally.since_sample()
-    values = {"running": seen.running, "waiting": seen.waiting}
+    running = at_least(seen.running, (succeeded, failed))
+    values = {"running": running, "waiting": seen.waiting}
     values |= {"succeeded": succeeded, "failed": failed}
     last = _last(connection)
     if last is not None and not any((*values.values(), *last)):
@@ -71,6 +77,13 @@ def lately(session: Session, since: int) -> Sequence[Any]:
     """Samples after `since` as rows, oldest first."""
     query = select(_TABLE).where(_TABLE.c.at > since).order_by(_TABLE.c.at)
     return session.connection().execute(query).all()
+
+
+def first(session: Session) -> int | None:
+    """When the oldest sample was taken that tells of any task."""
+    columns = (_TABLE.c.running, _TABLE.c.waiting, _TABLE.c.succeeded, _TABLE.c.failed)
+    some = or_(*(column > 0 for column in columns))
+    return session.scalar(select(_TABLE.c.at).where(some).order_by(_TABLE.c.at).limit(1))
 
 
 async def sampling(ctx: Context) -> None:

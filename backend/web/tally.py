@@ -26,8 +26,13 @@ class Tally:
             kind = verdict.get("kind") if isinstance(verdict, dict) else None
             self.kinds[kind if isinstance(kind, str) and kind.isalpha() else "unknown"] += 1
 
-    def since_sample(self) -> tuple[int, int]:
-        """Succeeded and failed ones since this was asked before."""
+    def unsampled(self) -> tuple[int, int]:
+        """Succeeded and failed ones that no sample tells of yet."""
         fresh = self.ended - self._sampled
-        self._sampled = self.ended.copy()
         return fresh["succeeded"], fresh["failed"]
+
+    def since_sample(self) -> tuple[int, int]:
+        """The same, which from now on are told of."""
+        fresh = self.unsampled()
+        self._sampled = self.ended.copy()
+        return fresh

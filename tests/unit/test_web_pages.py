@@ -258,3 +258,33 @@ def test_samples_are_stored_when_something_happens(lab: Lab) -> None:
     with ctx.reading() as store:
         found = [(r.at, r.succeeded, r.failed) for r in samples.lately(store, start - 1)]
     assert found == [(start, 1, 1), (start + 60, 0, 0)]
+
+
+def rectangles(page: str) -> list[str]:
+    return re.findall(r'<rect class="(good|bad)"', page)
+
+
+def test_the_first_tasks_are_in_the_plots_at_once(lab: Lab) -> None:
+    ctx = lab.app.state.context
+    lab.project("empty")
+    assert 'class="plot"' not in lab.client.get("/").text
+    failed_build(lab)
+    page = lab.client.get("/").text
+    assert rectangles(page) == ["good", "bad"]
+    assert "30 min ago" in page
+    area = re.search(r'class="run" d="M([0-9.]+) 86V[0-9.]+H600', page)
+    assert area
+    assert float(area[1]) == 580  # the last of thirty minutes
+    with ctx.writing() as store:
+        samples.take(ctx, store, int(time.time()) - 90)
+    assert rectangles(lab.client.get("/").text) == ["good", "bad"]
+
+
+def test_an_idle_farm_keeps_its_plots(lab: Lab) -> None:
+    ctx = lab.app.state.context
+    failed_build(lab)
+    with ctx.writing() as store:
+        samples.take(ctx, store, int(time.time()) - 24 * 3600)
+    page = lab.client.get("/").text
+    assert "none in the last 6 h" in page
+    assert rectangles(page) == []
