@@ -1,7 +1,6 @@
 """The plots of the front page: how much ran, waited and ended, over a time that fits the farm."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 from sqlalchemy.orm import Session
@@ -42,7 +41,7 @@ def of(ctx: Context, session: Session, end: int, counts: samples.Counts) -> Acti
     found = samples.lately(session, start)
     ran = samples.at_least(counts.running, fresh)
     running, waiting = (
-        _until_now([(float(s.at), float(getattr(s, name))) for s in found], end, value)
+        until_now([(float(s.at), float(getattr(s, name))) for s in found], end, value)
         for name, value in (("running", ran), ("waiting", counts.waiting))
     )
     # What ended in the second of `end` belongs to the last bar, not beyond it.
@@ -62,10 +61,15 @@ def of(ctx: Context, session: Session, end: int, counts: samples.Counts) -> Acti
     )
 
 
-def _until_now(points: list[tuple[float, float]], end: int, value: int) -> list[tuple[float, Any]]:
-    """Samples, and what is seen now: for the last minute, if no sample tells of it."""
-    lately = points and points[-1][0] > end - samples.EVERY
-    return [*points, (end if lately else end - samples.EVERY, value)]
+def until_now(points: list[tuple[float, float]], end: int, value: int) -> list[tuple[float, float]]:
+    """Samples and what is seen now, each from when it began to be so: a sample tells of the
+    minute before it."""
+    found: list[tuple[float, float]] = []
+    before = float("-inf")
+    for at, seen in [*points, (float(end), float(value))]:
+        found.append((max(before, at - samples.EVERY), seen))
+        before = at
+    return found
 
 
 def _words(span: int) -> str:
