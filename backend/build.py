@@ -154,7 +154,7 @@ def _source(
 ) -> dict[str, Any]:
     try:
         with monitor.limit(time.monotonic() + shop.config.builder_timeout, FETCH):
-            srpm, info = obtain.source(_bench(shop, monitor, workdir), task)
+            made, info = obtain.source(_bench(shop, monitor, workdir), task)
     except BuildError as error:
         results.output(f"error: {error}\n".encode())
         raise
@@ -163,8 +163,10 @@ def _source(
     if len(package.name) > 100:
         raise BuildError(f"package name {package.name[:40]}… is longer than 100 characters")
     monitor.fence()
-    results.place([Artifact(path=srpm, package=package)])
+    results.place([Artifact(path=made.srpm, package=package)])
     results.write_spec(info.spec_name, info.spec)
+    if made.checkout:
+        results.write_document(layout.CHECKOUT, made.checkout.note())
     document = results_json_source(info, task.distributions)
     results.write_json(document)
     results.output(f"Source package {package.name} {package.evr} is ready\n".encode())

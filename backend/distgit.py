@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from backend.builders import script
 from backend.builders.script import Room, Script
+from backend.checkout import Checkout
 from backend.exceptions import BuildError, FrontendError, ToolError, Unreachable
 from backend.job import RpmTask
 from backend.sources import download
@@ -38,13 +39,15 @@ _KNOWN = {
     "//gitlab.com/redhat/centos-stream/rpms/": _CENTOS,
 }
 
+#: $1: URL, $2: commit, branch or tag; $3: hand the file `sources` out, or nothing.
 CLONE = r"""
 command -v git >/dev/null || { echo "error: git is not installed"; exit 85; }
 export GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=http:https:git
 git clone --quiet --no-checkout -- "$1" src || exit 81
 cd src && git checkout --quiet --detach "$2" -- || exit 82
+git rev-parse HEAD >/builddir/results/commit || exit 82
 echo "Checked out $(git log -1 --format='%H %s' | head -c 200)"
-if [ -f sources ] && ! [ -L sources ]; then cp sources /builddir/results/sources; fi
+if [ "$3" ] && [ -f sources ] && ! [ -L sources ]; then cp sources /builddir/results/sources; fi
 """
 
 #: $1: directory of the spec file below src, $2: its name, or the package's, or empty.
@@ -144,22 +147,23 @@ def source_package(task: RpmTask, room: Room) -> Path:
     url = check_clone_url(task.git_repo)
     if not _COMMIT.fullmatch(task.git_hash or ""):
         raise BuildError(f"{str(task.git_hash)[:80]!r} is no commit: import the package again")
-    clone(room, url, str(task.git_hash))
+    clone(room, url, str(task.git_hash), listed=True)
     fetch_sources(room, url)
     return make_srpm(room, "", task.package)
 
 
-def clone(room: Room, url: str, commit: str) -> None:
-    """Clone into `src` and check the commit (or branch, or tag) out."""
-    outcome = script.run(
-        room, Script(what=f"git clone {url}", text=CLONE, args=(url, commit), net=True)
-    )
+def clone(room: Room, url: str, commit: str, *, listed: bool = False) -> Checkout:
+    """Clone into `src` and check the commit (or branch, or tag) out; `listed` if `fetch_sources`
+    comes next."""
+    args = (url, commit, "sources" if listed else "")
+    outcome = script.run(room, Script(what=f"git clone {url}", text=CLONE, args=args, net=True))
     if outcome.code == _NO_TOOL:
         raise ToolError("git is not installed: apt-get install git or dnf install git")
     if outcome.code == _NO_COMMIT:
         raise BuildError(f"{url} has no commit, branch or tag {commit}")
     if outcome.code:
         raise Unreachable(f"cannot clone {url}: {outcome.line}")
+    return Checkout.of("git", url, commit, script.note(room, "commit"))
 
 
 def fetch_sources(room: Room, clone_url: str) -> None:

@@ -9,6 +9,7 @@ Pure: joins names that `backend.job` has checked already.
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from backend.constants import SRPM_CHROOT
 from backend.job import Task, component
 
 BUILDER_LOG = "builder-live.log"
@@ -21,6 +22,8 @@ RESULTS_JSON = "results.json"
 BUILD_INFO = "build.info"
 #: Settings of the build root.
 CONFIGS = "configs.tar.gz"
+#: Of which commit a source package was made, if it was of one.
+CHECKOUT = "checkout.json"
 #: Where the packages come from, an in-toto statement; with `.asc` its signature.
 PROVENANCE = "provenance.intoto.json"
 #: What is in the packages, an SPDX document.
@@ -69,3 +72,8 @@ def result_url(baseurl: str, task: Task, name: str = "") -> str:
     parts = (task.owner, task.dirname, task.chroot_dir, task.result_dir)
     path = "/".join(quote(part, safe="@:+~^") for part in parts)
     return f"{baseurl.rstrip('/')}/{path}/{quote(name, safe='+~^')}"
+
+
+def source_path(destdir: Path, task: Task) -> Path:
+    """The directory of the source build that an RPM task belongs to."""
+    return project_path(destdir, task) / SRPM_CHROOT / f"{task.build_id:08d}"

@@ -40,14 +40,14 @@ class Bench:
         )
 
 
-def source(bench: Bench, task: SourceTask) -> tuple[Path, SourceInfo]:
+def source(bench: Bench, task: SourceTask) -> tuple[origins.Made, SourceInfo]:
     """The source package of a source task, and what it says of itself."""
     if origins.is_made_here(task):
         room = bench.room(time.monotonic() + bench.config.builder_timeout)
-        srpm = origins.source_package(task, room, bench.config.frontend_url)
+        made = origins.source_package(task, room, bench.config.frontend_url)
     else:
-        srpm = _fetched(bench, task)
-    return srpm, bench.builder.inspect(srpm, bench.piece("inspect"), bench.slot)
+        made = origins.Made(srpm=_fetched(bench, task))
+    return made, bench.builder.inspect(made.srpm, bench.piece("inspect"), bench.slot)
 
 
 def _fetched(bench: Bench, task: SourceTask) -> Path:

@@ -6,6 +6,7 @@ is checked here, and reaches a shell only as an argument.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from backend import distgit, recipes
 from backend.builders import script
 from backend.builders.script import Room, Script
+from backend.checkout import Checkout
 from backend.constants import Source
 from backend.exceptions import BuildError, FrontendError, Unreachable
 from backend.job import SourceTask
@@ -33,15 +35,27 @@ def is_made_here(task: SourceTask) -> bool:
     return task.source_type is not Source.UPLOAD
 
 
-def source_package(task: SourceTask, room: Room, frontend_url: str) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A source package, and the commit that it was made from, if it was of one."""
+
+    srpm: Path
+    checkout: Checkout | None = None
+
+
+def source_package(task: SourceTask, room: Room, frontend_url: str) -> Made:
     """Make the source package; raises BuildError with one clear line."""
+    if task.source_type is Source.SCM:
+        return _scm(task.source, room)
+    if task.source_type is Source.DISTGIT:
+        return _distgit(task.source, room)
+    return Made(srpm=_other(task, room, frontend_url))
+
+
+def _other(task: SourceTask, room: Room, frontend_url: str) -> Path:
     source = task.source
     if task.source_type is Source.LINK:
         return _spec(str(source.get("url")), room)
-    if task.source_type is Source.SCM:
-        return _scm(source, room)
-    if task.source_type is Source.DISTGIT:
-        return _distgit(source, room)
     if task.source_type is Source.PYPI:
         return _pypi(source, room)
     if task.source_type is Source.RUBYGEMS:
@@ -128,7 +142,7 @@ def _spec(url: str, room: Room) -> Path:
     return _make(room, name, recipes.SPEC_URL)
 
 
-def _scm(source: Mapping[str, Any], room: Room) -> Path:
+def _scm(source: Mapping[str, Any], room: Room) -> Made:
     directory, spec = _path(source, "subdirectory"), _path(source, "spec")
     method = _text(source, "srpm_build_method") or "rpkg"
     texts = {
@@ -142,33 +156,37 @@ def _scm(source: Mapping[str, Any], room: Room) -> Path:
     kind = _text(source, "type") or "git"
     schemes = ("http", "https", kind)
     url = distgit.check_clone_url(source.get("clone_url"), schemes)
+    reference = _reference(source, "HEAD")
     if kind == "git":
-        _clone(room, url, _reference(source, "HEAD"))
+        checkout = _clone(room, url, reference)
     elif kind == "svn":
-        _run(room, f"svn checkout {url}", recipes.SVN, [url, _reference(source, "HEAD")])
+        _run(room, f"svn checkout {url}", recipes.SVN, [url, reference])
+        checkout = Checkout.of("svn", url, reference, script.note(room, "commit"))
     else:
         raise BuildError(f"{kind[:80]!r} is neither git nor svn")
     text, args = texts[method]
-    return _make(room, method, text, args, net=method in ("rpkg", "make_srpm"))
+    srpm = _make(room, method, text, args, net=method in ("rpkg", "make_srpm"))
+    return Made(srpm=srpm, checkout=checkout)
 
 
-def _clone(room: Room, url: str, reference: str) -> None:
+def _clone(room: Room, url: str, reference: str, *, listed: bool = False) -> Checkout:
     """As for dist-git; but a repository of the user's that cannot be cloned fails the build."""
     try:
-        distgit.clone(room, url, reference)
+        return distgit.clone(room, url, reference, listed=listed)
     except Unreachable as error:
         raise BuildError(f"{error}: check the address, or submit again later") from error
 
 
-def _distgit(source: Mapping[str, Any], room: Room) -> Path:
+def _distgit(source: Mapping[str, Any], room: Room) -> Made:
     url = distgit.check_clone_url(source.get("clone_url"))
-    _clone(room, url, _reference(source, "HEAD"))
+    checkout = _clone(room, url, _reference(source, "HEAD"), listed=True)
     try:
         distgit.fetch_sources(room, url)
     except Unreachable as error:
         raise BuildError(f"{error}: submit again later") from error
     name = urlsplit(url).path.rstrip("/").rpartition("/")[2].removesuffix(".git")
-    return distgit.make_srpm(room, "", name if _PART.fullmatch(name) else "")
+    srpm = distgit.make_srpm(room, "", name if _PART.fullmatch(name) else "")
+    return Made(srpm=srpm, checkout=checkout)
 
 
 def _pypi(source: Mapping[str, Any], room: Room) -> Path:

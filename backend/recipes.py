@@ -59,6 +59,7 @@ remote "$spec" && srpm "$spec"
 SVN = r"""
 need svn
 svn checkout --quiet --non-interactive -r "${2:-HEAD}" -- "$1" src || exit 81
+svn info --show-item revision src >/builddir/results/commit || exit 81
 """
 
 #: $1: subdirectory, $2: spec file below it, or nothing.

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend import __version__, layout, sign
+from backend import __version__, layout, sign, sources
 from backend.builders import LOGS, Package
 from backend.builders import installed as lists
+from backend.checkout import Checkout
 from backend.config import Config
 from backend.exceptions import InfrastructureError
 from backend.job import RpmTask
@@ -66,6 +67,7 @@ def write(made: Made) -> None:
     content = _json(sbom.make(contents))
     made.results.write_document(SBOM, content)
     beside[SBOM] = hashlib.sha256(content).hexdigest()
+    checkout = _checkout(made)
     facts = statement.Facts(
         task=task.task_id,
         attempt=made.attempt,
@@ -74,12 +76,13 @@ def write(made: Made) -> None:
         version=__version__,
         started=made.started,
         finished=made.finished,
-        parameters=_parameters(made),
+        parameters=_parameters(made, checkout),
         own={"builder": made.config.builder_type, "settings": made.settings},
         results=rpms,
         srpm=used,
         srpm_url=task.srpm_url or "",
         git=(task.git_repo, task.git_hash) if task.git_repo and task.git_hash else None,
+        checkout=checkout,
         installed=packages.installed(listed, str(task.chroot).partition("-")[0]),
         beside=beside,
     )
@@ -90,10 +93,25 @@ def write(made: Made) -> None:
         made.results.write_document(f"{PROVENANCE}.asc", signature)
 
 
-def _parameters(made: Made) -> dict[str, Any]:
+def _checkout(made: Made) -> Checkout | None:
+    """Of which commit the source package was made, as the source build has noted it: here, or
+    beside the package that the task names, which may be another build's."""
+    config, task = made.config, made.task
+    directory = layout.source_path(config.destdir, task)
+    if task.srpm_url:
+        found = sources.published_srpm(task, config.destdir, config.results_url)
+        if found is None:
+            return None
+        directory = found.parent
+    return Checkout.read(directory / layout.CHECKOUT)
+
+
+def _parameters(made: Made, checkout: Checkout | None) -> dict[str, Any]:
     """What the task said: whose package, of which sources, for which chroot, with what."""
     task = made.task
     known = {"srpm": task.srpm_url, "git": task.git_repo, "commit": task.git_hash}
+    if checkout:
+        known |= {"scm": checkout.url, "committish": checkout.asked}
     return {
         "build": task.build_id,
         "project": f"{task.owner}/{task.dirname}",

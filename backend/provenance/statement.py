@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.checkout import Checkout
 from backend.provenance.packages import Rpm
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -20,8 +21,8 @@ class Facts:
     """What a build was. Times are seconds since the epoch, `url` is the directory of its results.
 
     `parameters` is what the task asked for, `own` what this farm added. `srpm_url` is where the
-    source package came from; empty when it was made of `git` (URL and commit). `beside` are other
-    files in the directory: name → SHA-256.
+    source package came from; empty when it was made of `git` (URL and commit). `checkout` is of
+    what commit it was made before. `beside` are other files in the directory: name → SHA-256.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Facts:
     srpm: Rpm
     srpm_url: str = ""
     git: tuple[str, str] | None = None
+    checkout: Checkout | None = None
     installed: Sequence[str] = ()
     beside: Mapping[str, str] | None = None
 
@@ -91,6 +93,9 @@ def _dependencies(facts: Facts) -> list[dict[str, Any]]:
     if facts.git:
         url, commit = facts.git
         found.append({"uri": f"git+{url}@{commit}", "digest": {"gitCommit": commit}})
+    if made := facts.checkout:  # in-toto has no name for a revision of svn
+        digest = {"digest": {"gitCommit": made.commit}} if made.kind == "git" else {}
+        found.append({"uri": made.uri, **digest})
     files = facts.srpm.files.items()
     found += [{"name": name, "digest": {"sha256": digest}} for name, digest in files]
     return found + [{"uri": uri} for uri in facts.installed]

@@ -15,11 +15,12 @@ import pytest
 from backend import origins
 from backend.builders import script
 from backend.builders.script import Room
+from backend.checkout import Checkout
 from backend.config import load
 from backend.exceptions import BuildError
 from backend.job import SourceTask
 from tests.conftest import wait_until
-from tests.frontend.distgit import DistGit
+from tests.frontend.distgit import DistGit, git
 from tests.frontend.server import RecordedFrontend, recorded
 from tests.integration.farm import SPEC, free_port
 from tests.integration.test_distgit import Quiet, sources
@@ -55,7 +56,7 @@ def room(tmp_path: Path, server: RecordedFrontend) -> Iterator[Room]:
 @pytest.fixture
 def make(room: Room, server: RecordedFrontend) -> Make:
     def made(kind: int, **source: Any) -> Path:
-        return origins.source_package(task(kind, source), room, server.url)
+        return origins.source_package(task(kind, source), room, server.url).srpm
 
     return made
 
@@ -121,6 +122,26 @@ def test_git_with_a_subdirectory(tmp_path: Path, server: RecordedFrontend, make:
     assert made.name == "hello-1-1.src.rpm"
 
 
+@pytest.mark.parametrize("asked", ["HEAD", "v1", "COMMIT"])
+def test_git_tells_the_commit_that_was_taken(
+    tmp_path: Path, server: RecordedFrontend, room: Room, asked: str
+) -> None:
+    tree, dist_git = sources(tmp_path), DistGit(server)
+    (tree / "sources").write_text("not of dist-git\n")
+    commit = dist_git.commit("my/hello", tree)
+    bare = server.files / "git/my/hello"
+    git("tag", "-a", "-m", "a tag is another object", "v1", commit, cwd=bare)
+    (tree / "later").touch()
+    later = dist_git.commit("my/hello", tree)
+    url = f"{server.model.git}/my/hello"
+    asked = asked.replace("COMMIT", commit)
+    source = {"clone_url": url.replace("://", "://jane:secret@"), "committish": asked}
+    made = origins.source_package(task(SCM, source), room, server.url)
+    wanted = later if asked == "HEAD" else commit
+    assert made.checkout == Checkout(kind="git", url=url, asked=asked, commit=wanted)
+    assert made.checkout.uri == f"git+{url}@{wanted}"
+
+
 def test_a_subdirectory_that_is_not_there(
     tmp_path: Path, server: RecordedFrontend, make: Make
 ) -> None:
@@ -156,7 +177,9 @@ def test_svn(tmp_path: Path, make: Make, room: Room) -> None:
         try:
             wait_until(lambda: listens(port), 10, "svnserve")
             url = f"svn://127.0.0.1:{port}/svn"
-            assert make(SCM, type="svn", clone_url=url).name == "hello-1-1.src.rpm"
+            made = origins.source_package(task(SCM, {"type": "svn", "clone_url": url}), room, "")
+            assert made.srpm.name == "hello-1-1.src.rpm"
+            assert made.checkout == Checkout(kind="svn", url=url, asked="HEAD", commit="1")
         finally:
             served.terminate()
     shutil.rmtree(room.area().path / "build")

@@ -18,7 +18,9 @@ from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from backend.rpmfile import is_signed
-from tests.integration.farm import Farm, make_srpm, running
+from tests.frontend.distgit import DistGit
+from tests.frontend.server import recorded
+from tests.integration.farm import SPEC, Farm, make_srpm, running
 
 pytestmark = [
     pytest.mark.redis,
@@ -112,6 +114,28 @@ def test_the_statement_tells_sources_and_what_was_installed(good: Path) -> None:
     assert len(urls) == len(listed)
     assert all(url.startswith(("pkg:deb/", "pkg:rpm/")) for url in urls)
     assert [url for url in urls if "/bash@" in url]
+
+
+def test_the_statement_tells_the_commit_of_a_build_from_git(farm: Farm, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "fromgit.spec").write_text(
+        SPEC.format(name="fromgit", tags="BuildArch: noarch", build="")
+    )
+    (tmp_path / "files").mkdir()
+    with recorded(tmp_path / "files") as server:
+        commit = DistGit(server).commit("jane/fromgit", tree)
+        url = f"{server.model.git}/jane/fromgit"
+        asked = {"ownername": "admin", "projectname": "p", "clone_url": url, "committish": "master"}
+        build = int(farm.api("POST", "build/create/scm", asked)["id"])
+        assert farm.wait(build) == "succeeded", farm.stderr
+    (path,) = farm.top.glob(f"results/*/*/*/{build:08d}-*")
+    definition = statement(path)["predicate"]["buildDefinition"]
+    found = [one for one in definition["resolvedDependencies"] if "gitCommit" in one.get("digest", {})]
+    assert found == [{"uri": f"git+{url}@{commit}", "digest": {"gitCommit": commit}}]
+    source = definition["externalParameters"]["source"]
+    assert (source["scm"], source["committish"]) == (url, "master")
+    json_format.ParseDict(statement(path), Statement([], "", {}).pb)
 
 
 def test_the_statement_is_signed_with_the_projects_key(good: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from backend.builders.rpmheader import Header
-from backend.exceptions import CoprBackendError
+from backend.checkout import Checkout
+from backend.exceptions import BuildError, CoprBackendError
 from backend.provenance import packages, published, sbom, statement
 from backend.provenance.packages import Rpm
 from backend.provenance.sbom import Contents, license_of
@@ -112,6 +113,36 @@ def test_the_commit_of_dist_git_is_a_dependency() -> None:
     assert commit["digest"] == {"gitCommit": "c" * 40}
     assert spec == {"name": "a.spec", "digest": {"sha256": "1" * 64}}
     assert predicate["runDetails"]["metadata"]["invocationId"] == "https://r/#1-c.2"
+
+
+@pytest.mark.parametrize("kind", ["git", "svn"])
+def test_what_the_source_package_was_made_from_is_a_dependency(kind: str, tmp_path: Path) -> None:
+    commit = b"d" * 40 if kind == "git" else b"17"
+    made = Checkout.of(kind, f"{kind}://u:secret@x.example.org/a", "main", commit + b"\n")
+    (tmp_path / "note").write_bytes(made.note())
+    assert Checkout.read(tmp_path / "note") == made
+    facts = Facts(
+        task="1-c", attempt=1, url="https://r/", builder="https://f/#rpmbuild", version="1",
+        started=0, finished=60, parameters={}, own={}, results=[rpm("a")],
+        srpm=rpm("a", source=True), srpm_url="https://r/a.src.rpm", checkout=made,
+    )  # fmt: skip
+    definition = statement.make(facts)["predicate"]["buildDefinition"]
+    found = definition["resolvedDependencies"][1]
+    assert found["uri"] == f"{kind}://x.example.org/a@{commit.decode()}"
+    assert found.get("digest") == ({"gitCommit": "d" * 40} if kind == "git" else None)
+
+
+@pytest.mark.parametrize("printed", [None, b"", b"main", b"d" * 41, b"\xff", b"d" * 40 + b"\nx"])
+def test_a_commit_that_is_none_is_refused(printed: bytes | None) -> None:
+    with pytest.raises(BuildError, match="tells no commit"):
+        Checkout.of("git", "https://x/a", "main", printed)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"kind": 7}', "\xff"])
+def test_a_note_of_a_commit_that_is_none_is_passed_over(tmp_path: Path, text: str) -> None:
+    assert Checkout.read(tmp_path / "none") is None
+    (tmp_path / "note").write_text(text)
+    assert Checkout.read(tmp_path / "note") is None
 
 
 def test_a_build_without_success_or_settings_is_refused(tmp_path: Path) -> None:
