@@ -1,5 +1,6 @@
 """Watches one running build: its output, its limits, and its owner's wish to end it."""
 
+import math
 import os
 import re
 import select
@@ -18,6 +19,10 @@ from backend.process import Child
 
 CHECK_EVERY = 2.0
 DRAIN = 5.0
+#: Programs print a line at a time: what trickles in is taken in sips, one each so many seconds.
+#: Whoever prints faster than the pipe holds does not wait for us.
+_SIP = 0.005
+_TRICKLE = 16384
 _KEEP = 65536
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\)|[\x00-\x1f\x7f-\x9f]")
 _VERDICT = re.compile(r"error: Bad exit status from ")
@@ -95,8 +100,10 @@ def follow(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | 
     """
     try:
         tight = _loop(child, pipe, log, request, watch)
+        child.kill()
+        _drain(pipe, log)
+        _check_log(log, request)
         if watch:
-            child.kill()
             watch.final()
     except BuildError as error:
         child.kill()
@@ -132,10 +139,16 @@ def _loop(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | N
     start = last = time.monotonic()
     wakeup = log.monitor.wakeup_fd()
     checked = start
+    rest = 0.0  # until then the pipe fills up
     while True:
         now = time.monotonic()
         until = min(start + request.timeout, last + request.stall_timeout, checked + CHECK_EVERY)
-        ready, _, _ = select.select([pipe, child.fileno(), wakeup], [], [], max(0.0, until - now))
+        awaited = [child.fileno(), wakeup]
+        if now < rest:
+            until = min(until, rest)
+        else:
+            awaited.append(pipe)
+        ready, _, _ = select.select(awaited, [], [], max(0.0, until - now))
         now = time.monotonic()
         if wakeup in ready or now - checked >= CHECK_EVERY:
             checked = now
@@ -147,16 +160,21 @@ def _loop(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | N
         if pipe in ready:
             data = os.read(pipe, _KEEP)
             log.write(data)
-            last = now
+            last = now if data else last
+            rest = (now + _SIP if len(data) < _TRICKLE else 0.0) if data else math.inf
             tight = tight or disk.low(request.workdir)
         if child.fileno() in ready:
             return tight
         _check_limits(log, request, now - start, now - last)
 
 
-def _check_limits(log: Log, request: Limits, total: float, silent: float) -> None:
+def _check_log(log: Log, request: Limits) -> None:
     if log.full:
         raise BuildError(f"build ended: log larger than {request.max_log} bytes (max_log)")
+
+
+def _check_limits(log: Log, request: Limits, total: float, silent: float) -> None:
+    _check_log(log, request)
     if total >= request.timeout:
         raise BuildError(f"build ended: it took longer than {request.timeout} s (timeout)")
     if silent >= request.stall_timeout:
