@@ -131,7 +131,8 @@ def test_the_statement_tells_the_commit_of_a_build_from_git(farm: Farm, tmp_path
         assert farm.wait(build) == "succeeded", farm.stderr
     (path,) = farm.top.glob(f"results/*/*/*/{build:08d}-*")
     definition = statement(path)["predicate"]["buildDefinition"]
-    found = [one for one in definition["resolvedDependencies"] if "gitCommit" in one.get("digest", {})]
+    resolved = definition["resolvedDependencies"]
+    found = [one for one in resolved if "gitCommit" in one.get("digest", {})]
     assert found == [{"uri": f"git+{url}@{commit}", "digest": {"gitCommit": commit}}]
     source = definition["externalParameters"]["source"]
     assert (source["scm"], source["committish"]) == (url, "master")
