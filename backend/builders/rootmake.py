@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.builders import roots
-from backend.builders.resolve import COUNT, SHIFT
+from backend.builders.installer import COUNT, SHIFT
 from backend.chroot import Chroot
 from backend.config import Config
 from backend.exceptions import CoprBackendError

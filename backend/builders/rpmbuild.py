@@ -18,6 +18,7 @@ from backend.builders import (
     collect,
     headers,
     installed,
+    installer,
     limits,
     recipe,
     reproducible,
@@ -99,7 +100,7 @@ class RpmbuildBuilder:
             try:
                 trees: tuple[Path, ...] = (bench.tree,) if bench.tree else ()
                 if bench.resolves:
-                    job = resolve.Job(
+                    job = installer.Job(
                         config=self._config,
                         bench=bench,
                         area=area,

@@ -23,6 +23,7 @@ from backend.builders import Builder, BuildRequest
 from backend.builders.plugin import load_builder, try_out
 from backend.exceptions import CoprBackendError
 from backend.hosts import guard, runs
+from backend.hosts.following import Following
 from backend.hosts.runs import DONE, BadName, Run
 from backend.hosts.wire import CHUNK, Frame, Inbox, WireError, from_json, pack
 
@@ -60,16 +61,6 @@ class Upload:
     lock: int
     source: int
     control: int
-
-
-@dataclass
-class Following:
-    """A run whose log is being sent."""
-
-    run: Run
-    log: int
-    offset: int
-    wake: int
 
 
 class Agent:
@@ -208,14 +199,11 @@ class Agent:
         self._stop_following()
         run = Run.named(self._base, frame.text("run"))
         try:
-            log = os.open(run.path / "log", os.O_RDONLY | os.O_CLOEXEC)
+            self._following = Following(run, frame.number("offset"))
         except FileNotFoundError:
             raise Trouble("the build is gone: the host was restarted, or lost for too long") from (
                 None
             )
-        self._following = Following(
-            run=run, log=log, offset=frame.number("offset"), wake=run.fifo("wake")
-        )
         run.renew()
 
     def _on_keep(self, _: Frame) -> None:
@@ -251,11 +239,9 @@ class Agent:
         if not self._shop:
             return
         if following := self._following:
-            with contextlib.suppress(BlockingIOError):
-                os.read(following.wake, 65536)
-            ended = self._outcome(following.run)
-            while data := os.pread(following.log, CHUNK, following.offset):
-                following.offset += len(data)
+            following.awake()
+            ended = following.outcome()
+            while data := following.read():
                 self._say("log", data)
                 if select.select([self._in], [], [], 0)[0]:
                     return  # the worker has something to say, perhaps that it is too much
@@ -264,17 +250,6 @@ class Agent:
                 self._say("end", outcome=ended)
         if self._upload or self._following:  # an idle worker does not listen
             self._tick(self._shop)
-
-    def _outcome(self, run: Run) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = json.loads((run.path / "outcome.json").read_text())
-        except FileNotFoundError:
-            with run.abandoned() as dead:
-                if dead or not run.path.exists():
-                    text = "the guard of the build was killed on its host"
-                    return {"error": "Killed", "text": text}
-            return None
-        return found
 
     def _tick(self, shop: Shop) -> None:
         if time.monotonic() - self._said > shop.tick:
@@ -287,8 +262,7 @@ class Agent:
 
     def _stop_following(self) -> None:
         if self._following:
-            os.close(self._following.log)
-            os.close(self._following.wake)
+            self._following.close()
             self._following = None
 
     def _say(self, kind: str, data: bytes = b"", **fields: Any) -> None:

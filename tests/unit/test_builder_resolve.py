@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from backend import config
-from backend.builders import Buildroot, resolve, roots, rpmheader
-from backend.builders.resolve import Job, Need
+from backend.builders import Buildroot, installer, resolve, roots, rpmheader
+from backend.builders.installer import Job, Need
 from backend.builders.sandbox import Area
 from backend.exceptions import BuildError
 
@@ -37,7 +37,7 @@ def test_a_layer_is_that_of_all_it_is_made_from() -> None:
 
 
 def test_what_dnf_reads_cannot_be_more_than_it_says() -> None:
-    files = resolve._files(dataclasses.replace(NEED, requires=("a%{nil}b",)))
+    files = installer._files(dataclasses.replace(NEED, requires=("a%{nil}b",)))
     assert files["repos/copr_base.repo"].splitlines()[4:] == [
         "name=a b",
         "baseurl=http://x/",
@@ -57,7 +57,7 @@ def test_what_dnf_reads_cannot_be_more_than_it_says() -> None:
 )
 def test_options_and_second_lines_are_refused(root: Buildroot) -> None:
     with pytest.raises(BuildError, match="refused"):
-        resolve._files(dataclasses.replace(NEED, root=root))
+        installer._files(dataclasses.replace(NEED, root=root))
 
 
 def test_only_web_addresses_are_asked_for_their_state() -> None:
@@ -77,7 +77,7 @@ class Farm:
         self.tree.mkdir()
         self.area = Area(path=top, uid=os.getuid())
         self.made = 0
-        monkeypatch.setattr(resolve, "_step", self.step)
+        monkeypatch.setattr(installer, "run", self.step)
         monkeypatch.setattr(os, "chown", lambda *_args, **_kwargs: None)
         monkeypatch.setattr(rpmheader, "read", lambda *_args, **_kwargs: self)
         self.needs = ["gcc"]
@@ -136,7 +136,7 @@ def test_a_failure_leaves_nothing(farm: Farm, monkeypatch: pytest.MonkeyPatch) -
     def fail(*_: object) -> None:
         raise BuildError("dependencies: no")
 
-    monkeypatch.setattr(resolve, "_step", fail)
+    monkeypatch.setattr(installer, "run", fail)
     with pytest.raises(BuildError), farm.layer():
         pass
     assert list((farm.config.statedir / "layers").iterdir()) == []
