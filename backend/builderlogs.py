@@ -1,12 +1,10 @@
 """Logs that a builder keeps itself, published beside the build's: mock's root.log, build.log …"""
 
 import contextlib
-import gzip
-import shutil
 from pathlib import Path
 
+from backend import logpack
 from backend.builders import LOGS
-from backend.disk import FILE_MODE
 from backend.layout import BACKEND_LOG, BUILDER_LOG
 
 _OURS = (BACKEND_LOG, BUILDER_LOG)
@@ -27,9 +25,8 @@ def keep(workdir: Path, results: Path) -> None:
 def _pack(log: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.tmp")
     try:
-        with log.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=6) as packed:
-            shutil.copyfileobj(plain, packed, 256 * 1024)
-        temporary.chmod(FILE_MODE)
+        with log.open("rb") as plain:
+            logpack.pack(plain.fileno(), str(temporary))
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

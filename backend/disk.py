@@ -97,7 +97,7 @@ def spread(path: Path) -> None:
             os.close(fd)
 
 
-def sync(path: Path) -> None:
+def sync(path: Path | str) -> None:
     """Have a file's content, or a directory's names, on disk before returning."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

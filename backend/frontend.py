@@ -37,6 +37,26 @@ class Admission:
     task: Mapping[str, Any] | None = None
 
 
+class _Plain(http.client.HTTPConnection):
+    """Sends head and body of a request in one piece: the other side wakes up once for it."""
+
+    _held = b""
+
+    def send(self, data: Any) -> None:
+        """Keep it until the answer is asked for."""
+        self._held += data
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """Send what was kept, and wait for the answer."""
+        held, self._held = self._held, b""
+        super().send(held)
+        return super().getresponse()
+
+
+class _Secure(_Plain, http.client.HTTPSConnection):
+    """The same over TLS."""
+
+
 class Frontend:
     """One frontend; raises FrontendError (try again later) or FrontendRefused (final).
 
@@ -67,8 +87,7 @@ class Frontend:
                 connection.sock.settimeout(left)
                 return connection
             connection.close()  # readable before a request was sent: its end
-        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else None
-        make = kind or http.client.HTTPConnection
+        make = _Secure if self._parts.scheme == "https" else _Plain
         self._connection = make(self._parts.hostname or "", self._parts.port, timeout=left)
         return self._connection
 

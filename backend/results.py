@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from backend import logpack
 from backend.builders import Artifact, Package, SourceInfo
-from backend.disk import FILE_MODE, append, make_directory, sync, write_file
+from backend.disk import DIR_MODE, FILE_MODE, append, make_directory, sync, write_file
 from backend.exceptions import BuildError, InfrastructureError
 from backend.layout import (
     BACKEND_LOG,
@@ -33,8 +34,7 @@ from backend.layout import (
 )
 from backend.repo import scan
 
-_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-_PIECE = 256 * 1024
+_LOG_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPEC_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]*\.spec")
 
 
@@ -87,7 +87,8 @@ class ResultDir:
         self._builder_fd = -1
         self._backend_fd = -1
         self._lock_fd = -1
-        self._unsynced: list[Path] = []
+        self._fresh = False  # made by us just now
+        self._unsynced: list[str] = []
 
     def hold(self) -> None:
         """Make the directory, and keep others out of it until `close`.
@@ -96,7 +97,7 @@ class ResultDir:
         same build, which has not noticed yet that it was replaced.
         """
         with _disk_errors(self.path):
-            make_directory(self.path, spread_out=True)
+            self._fresh = _make(self.path)
             self._lock_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,7 +116,7 @@ class ResultDir:
     def used(self) -> bool:
         """True when anything of an earlier attempt is there."""
         with _disk_errors(self.path):
-            return any(self.path.iterdir())
+            return not self._fresh and any(self.path.iterdir())
 
     def finished(self) -> dict[str, Any] | None:
         """The results.json of an earlier attempt that had marked its success; else None."""
@@ -131,8 +132,10 @@ class ResultDir:
         """Make the directory, put an earlier attempt's files away, and open both logs; `line`
         is the first one of backend.log."""
         with _disk_errors(self.path):
-            make_directory(self.path)
-            self._put_away()
+            if not self._fresh:
+                make_directory(self.path)
+                self._put_away()
+            self._fresh = False
             self._builder_fd = self._open_log(BUILDER_LOG)
             self._backend_fd = self._open_log(BACKEND_LOG)
         self.log(line)
@@ -153,13 +156,12 @@ class ResultDir:
 
     def write_json(self, data: Mapping[str, Any]) -> None:
         """Write results.json."""
-        self._write(RESULTS_JSON, json.dumps(data, indent=4).encode() + b"\n")
-        self._unsynced.append(self.path / RESULTS_JSON)
+        self.write_document(RESULTS_JSON, json.dumps(data, indent=4).encode() + b"\n")
 
     def write_document(self, name: str, content: bytes) -> None:
         """Write a file that belongs to the packages, and is as safe as they are."""
         self._write(name, content)
-        self._unsynced.append(self.path / name)
+        self._unsynced.append(self._prefix + name)
 
     def write_spec(self, name: str, content: bytes) -> None:
         """Write the spec file under its own name; BuildError if that is no plain name."""
@@ -169,20 +171,16 @@ class ResultDir:
 
     def place(self, artifacts: Sequence[Artifact]) -> None:
         """Take the result files over under their canonical names."""
+        sizes = {}
         for artifact in artifacts:
-            target = self.path / artifact.package.filename
-            temporary = _temporary(target)
+            name = artifact.package.filename
+            target, temporary = self._prefix + name, f"{self._prefix}.{name}.tmp"
             with _disk_errors(self.path):
-                _take(artifact.path, temporary)
-                temporary.chmod(FILE_MODE)
-                temporary.replace(target)
+                sizes[name] = _take(artifact.path, temporary)
+                os.replace(temporary, target)  # noqa: PTH105
                 self._unsynced.append(target)
-        names = [artifact.package.filename for artifact in artifacts]
-        self._write_transfer(names)
-
-    def _write_transfer(self, names: Sequence[str]) -> None:
-        """Today's backend copies results by rsync and keeps its log; ours says the same."""
-        lines = [f"{name} {(self.path / name).stat().st_size}\n" for name in sorted(names)]
+        # Today's backend copies results by rsync and keeps its log; ours says the same.
+        lines = [f"{name} {size}\n" for name, size in sorted(sizes.items())]
         number = self.path.name.partition("-")[0]
         self._write(TRANSFER_LOG.format(number=number), "".join(lines).encode())
 
@@ -217,16 +215,17 @@ class ResultDir:
 
     def close(self, compress: bool = True) -> None:
         """Close the logs and compress them; harmless when repeated."""
-        for fd in (self._builder_fd, self._backend_fd):
-            if fd >= 0:
-                os.close(fd)
+        logs = {BUILDER_LOG: self._builder_fd, BACKEND_LOG: self._backend_fd}
         self._builder_fd = self._backend_fd = -1
         try:
-            if compress:
-                with _disk_errors(self.path):
-                    for name in (BUILDER_LOG, BACKEND_LOG):
-                        _compress(self._prefix, name)
+            for name, fd in logs.items():
+                if compress:
+                    with _disk_errors(self.path):
+                        logpack.turn(self._prefix, name, fd)
         finally:
+            for fd in logs.values():
+                if fd >= 0:
+                    os.close(fd)
             self._unlock()
 
     def _open_log(self, name: str) -> int:
@@ -234,8 +233,8 @@ class ResultDir:
         os.fchmod(fd, FILE_MODE)
         return fd
 
-    # Both are called a dozen times for each task, and write plain names for that reason: a Path
-    # takes longer than the file.
+    # Both are called a dozen times for each task. What belongs to each task takes plain names,
+    # not a Path: that takes longer than the file.
 
     def _append(self, fd: int, data: bytes) -> None:
         try:
@@ -280,39 +279,35 @@ def _is_log(entry: Path) -> bool:
     return named and not entry.name.startswith(".") and entry.is_file() and not entry.is_symlink()
 
 
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}.tmp")
-
-
-def _take(source: Path, target: Path) -> None:
-    """Rename if the file is ours alone and on the same file system, else copy it."""
-    status = source.stat(follow_symlinks=False)
-    if status.st_uid == os.geteuid() and status.st_nlink == 1:
-        try:
-            source.replace(target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-        else:
-            return
-    shutil.copyfile(source, target, follow_symlinks=False)
-
-
-def _compress(prefix: str, name: str) -> None:
-    """Turn x.log into x.log.gz; at each moment at least one of the two is there, complete."""
-    log, target, temporary = prefix + name, f"{prefix}{name}.gz", f"{prefix}.{name}.gz.tmp"
+def _make(path: Path) -> bool:
+    """Make the directory, with its parents; False when it was there."""
     try:
-        fd = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        path.mkdir()
+    except FileExistsError:
+        make_directory(path, spread_out=True)  # raises if it is none
+        return False
     except FileNotFoundError:
-        return
-    with open(fd, "rb", buffering=0) as plain:
-        head = plain.read(_PIECE)
-        if len(head) < _PIECE:
-            write_file(temporary, gzip.compress(head, 6))
-        else:
-            with gzip.open(temporary, "wb", compresslevel=6) as packed:
-                packed.write(head)
-                shutil.copyfileobj(plain, packed, _PIECE)
-            os.chmod(temporary, FILE_MODE)  # noqa: PTH101
-        os.replace(temporary, target)  # noqa: PTH105
-        os.unlink(log)  # noqa: PTH108
+        make_directory(path, spread_out=True)
+        return False  # or another was faster
+    path.chmod(DIR_MODE)
+    return True
+
+
+def _take(source: Path, target: str) -> int:
+    """Rename if the file is ours alone and on the same file system, else copy it; its size."""
+    status = source.stat(follow_symlinks=False)
+    if status.st_uid != os.geteuid() or status.st_nlink != 1 or not _rename(source, target):
+        shutil.copyfile(source, target, follow_symlinks=False)
+    os.chmod(target, FILE_MODE)  # noqa: PTH101
+    return status.st_size
+
+
+def _rename(source: Path, target: str) -> bool:
+    """False when they are on different file systems."""
+    try:
+        os.replace(source, target)  # noqa: PTH105
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True

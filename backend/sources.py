@@ -176,6 +176,19 @@ def published_srpm(task: RpmTask, destdir: Path, results_url: str) -> Path | Non
     prefix = results_url.rstrip("/") + "/"
     if not task.srpm_url or not task.srpm_url.startswith(prefix):
         return None
-    path = destdir / unquote(task.srpm_url.removeprefix(prefix))
-    root = os.path.realpath(destdir)
-    return path if os.path.realpath(path).startswith(root + os.sep) and path.is_file() else None
+    relative = unquote(task.srpm_url.removeprefix(prefix))
+    path = destdir / relative
+    return path if path.is_file() and _below(str(destdir), relative) else None
+
+
+def _below(top: str, relative: str) -> bool:
+    """True when that file lies below `top` wherever links lead."""
+    path = top
+    for part in relative.split("/"):
+        path = f"{path}/{part}"
+        if part in ("", ".", "..") or os.path.islink(path):  # noqa: PTH114
+            break
+    else:
+        return True  # the usual case: following them all would take ten times as long
+    real = os.path.realpath(os.path.join(top, relative))  # noqa: PTH118
+    return real.startswith(os.path.realpath(top) + os.sep)

@@ -71,6 +71,9 @@ def _empty(config: Config, builder: Builder, slot: int, path: Path) -> None:
 
 
 def _remove(config: Config, builder: Builder, slot: int, piece: Path) -> None:
+    with contextlib.suppress(OSError):
+        piece.rmdir()  # nothing in it that would need more
+        return
     if piece.name == SOURCES:
         scripts.remove(config, piece, slot)
     elif piece.is_dir() and not piece.is_symlink():

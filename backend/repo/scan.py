@@ -42,9 +42,9 @@ def look(repo: Path, name: str, *, marked: bool = True) -> Build | None:
 
 def mark(directory: Path) -> None:
     """Mark a build as successful; the directory is then to be synced."""
-    temporary = directory / f".{SUCCESS}.tmp"
+    temporary = f"{directory}/.{SUCCESS}.tmp"
     write_file(temporary, b"done\n")
-    temporary.replace(directory / SUCCESS)
+    os.replace(temporary, f"{directory}/{SUCCESS}")  # noqa: PTH105
 
 
 def withhold(directory: Path) -> None:

@@ -133,11 +133,13 @@ def test_a_planted_symlink_is_no_log(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_the_farms_fault_and_says_so(tmp_path: Path) -> None:
     result = opened(tmp_path)
-    full = os.open("/dev/full", os.O_WRONLY)
+    full, log = os.open("/dev/full", os.O_WRONLY), os.dup(result._builder_fd)
     os.dup2(full, result._builder_fd)
     os.close(full)
     with pytest.raises(InfrastructureError, match=r"No space left on device; free space"):
         result.output(b"x")
+    os.dup2(log, result._builder_fd)
+    os.close(log)
     result.close()
 
 
