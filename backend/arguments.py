@@ -244,15 +244,18 @@ def _building(command: Callable[..., argparse.ArgumentParser]) -> None:
     rebuild = command(
         "rebuild", "make a build's packages again, and tell whether they are the same",
         "Takes the source package and the settings that lie among the build's results, builds\n"
-        "with this machine's builder in a scratch directory, and compares each package with the\n"
-        "published one. Signatures do not count. Nothing that is published changes.\n\n"
+        "with this machine's builder, or with --on-host on a build host, in a scratch directory,\n"
+        "and compares each package with the published one. Signatures do not count. Nothing that\n"
+        "is published changes.\n\n"
         "identical: header and content, byte for byte. header differs: the same files in it.\n"
         "content differs: names the files. It says, too, what is installed now and was not then.\n"
         "What differs inside a file shows diffoscope, with the packages that --keep leaves.\n\n"
         "exit codes: 0 all are identical, 1 some differ, 2 it cannot be told (no such build, it\n"
-        "does not build any more, its chroot is not built here)",
+        "does not build any more, its chroot is not built there, --on-host without a daemon)",
     )  # fmt: skip
     rebuild.add_argument("build", type=int, metavar="BUILD", help="a build's number")
     rebuild.add_argument("chroot", nargs="?", default="", metavar="CHROOT", help="default: each")
     rebuild.add_argument("--keep", type=Path, metavar="DIR", help="leave packages and log there")
+    rebuild.add_argument("--on-host", action="store_true",
+        help="build on a host of the chroot's group, which the running daemon gives")  # fmt: skip
     rebuild.add_argument("--json", action="store_true", help="for programs")

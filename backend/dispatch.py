@@ -178,7 +178,14 @@ def _rebuild(args: argparse.Namespace) -> int:
     from backend.commands import rebuild  # noqa: PLC0415
 
     keep = args.keep.absolute() if args.keep else None
-    return rebuild.run(_config(args), args.build, args.chroot, keep=keep, as_json=args.json)
+    return rebuild.run(
+        _config(args),
+        args.build,
+        args.chroot,
+        keep=keep,
+        as_json=args.json,
+        on_host=args.on_host,
+    )
 
 
 def _root(args: argparse.Namespace) -> int:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.builders import LOGS, Artifact, Builder, installed
-from backend.builders.plugin import load_builder, try_out
+from backend.builders import LOGS, Artifact, installed
 from backend.builders.sandbox import UID_RANGE
+from backend.commands.rebuildsite import Sites
 from backend.commands.text import count, plain
 from backend.config import Config
 from backend.constants import Exit
-from backend.exceptions import CoprBackendError, InfrastructureError
+from backend.exceptions import BuildError, CoprBackendError
 from backend.provenance import compare, published
 from backend.provenance.compare import Difference
 from backend.provenance.published import Published
@@ -34,9 +34,11 @@ _SOURCES = ("src", "nosrc")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How one build came out: each package, and what else is installed now (None: not known)."""
+    """How one build came out, and on which host (or `local`): each package, and what else is
+    installed now (None: not known)."""
 
     build: Published
+    host: str
     packages: Sequence[Difference]
     seconds: float
     added: Sequence[str] = ()
@@ -49,11 +51,13 @@ class Outcome:
         return all(package.identical for package in self.packages)
 
 
-def run(config: Config, build: int, chroot: str, *, keep: Path | None, as_json: bool) -> int:
+def run(
+    config: Config, build: int, chroot: str, *, keep: Path | None, as_json: bool, on_host: bool
+) -> int:
     """0 all packages are identical, 1 some differ, 2 it cannot be told."""
     try:
         found = published.find(config.destdir, build, chroot)
-        outcomes = list(_again(config, found, keep))
+        outcomes = list(_again(config, Sites(config, on_host=on_host), found, keep))
     except (CoprBackendError, OSError, ValueError) as error:
         if as_json:
             print(json.dumps({"build": build, "error": str(error)}))
@@ -67,20 +71,18 @@ def run(config: Config, build: int, chroot: str, *, keep: Path | None, as_json: 
     return Exit.OK if all(outcome.identical for outcome in outcomes) else Exit.FAILED
 
 
-def _again(config: Config, found: Sequence[Published], keep: Path | None) -> Iterator[Outcome]:
-    builder = load_builder(config)
-    try_out(config, builder)
+def _again(
+    config: Config, sites: Sites, found: Sequence[Published], keep: Path | None
+) -> Iterator[Outcome]:
     for build in found:
-        if build.chroot not in builder.chroots():
-            have = ", ".join(map(str, builder.chroots()))
-            raise CoprBackendError(f"{build.chroot} cannot be built on this machine: it has {have}")
+        sites.ready(build)
     top = config.statedir / "rebuild"
     top.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(top):
         for left in top.iterdir():  # of one that was killed
-            builder.cleanup(left, SLOT)
+            sites.builder.cleanup(left, SLOT)
         for build in found:
-            yield _one(config, builder, build, top, keep)
+            yield _one(config, sites, build, top, keep)
 
 
 @contextlib.contextmanager
@@ -96,9 +98,7 @@ def _alone(top: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _one(
-    config: Config, builder: Builder, build: Published, top: Path, keep: Path | None
-) -> Outcome:
+def _one(config: Config, sites: Sites, build: Published, top: Path, keep: Path | None) -> Outcome:
     began = time.monotonic()
     workdir = Path(tempfile.mkdtemp(prefix="build-", dir=top))
     try:
@@ -110,12 +110,11 @@ def _one(
                 stall=config.builder_stall_timeout,
                 log=config.builder_max_log,
             )
-            try:
-                artifacts = builder.build(request, listener)
-            except InfrastructureError:
-                raise
-            except CoprBackendError as error:
-                raise CoprBackendError(f"it does not build any more: {error}") from error
+            with sites.take(build, listener) as site:
+                try:
+                    artifacts = site.builder.build(request, listener)
+                except BuildError as error:
+                    raise BuildError(f"it does not build any more: {error}") from error
         made = _binaries(artifacts)
         packages = compare.directories(build.rpms, made)
         if keep:
@@ -123,10 +122,11 @@ def _one(
                 shutil.copyfile(path, keep / path.name)
         then, now = build.installed, _installed(workdir)
     finally:
-        builder.cleanup(workdir, SLOT)
+        sites.builder.cleanup(workdir, SLOT)
     both = then is not None and now is not None
     return Outcome(
         build=build,
+        host=site.name,
         packages=packages,
         seconds=time.monotonic() - began,
         added=sorted(now - then) if then is not None and now is not None else (),
@@ -182,6 +182,7 @@ def _record(outcome: Outcome) -> Mapping[str, Any]:
         "chroot": str(build.chroot),
         "directory": str(build.path),
         "host": build.host,
+        "rebuilt_on": outcome.host,
         "identical": outcome.identical,
         "reproducible": bool(build.settings.get("reproducible", False)),
         "seconds": round(outcome.seconds, 1),
@@ -202,7 +203,8 @@ def _record(outcome: Outcome) -> Mapping[str, Any]:
 
 def _show(outcome: Outcome, number: int, keep: Path | None) -> None:
     build = outcome.build
-    print(f"build {number} for {build.chroot}, made again in {outcome.seconds:.1f} s:")
+    where = "" if outcome.host == "local" else f" on host {outcome.host}"
+    print(f"build {number} for {build.chroot}, made again{where} in {outcome.seconds:.1f} s:")
     for one in outcome.packages:
         print(f"  {one.verdict}: {plain(one.name)}")
         _lines([f"    {plain(path)}: {what}" for path, what in one.files.items()], "files")
@@ -229,13 +231,18 @@ def _advise(outcome: Outcome, number: int, keep: Path | None) -> None:
     build = outcome.build
     if not build.settings.get("reproducible", False):
         print("it was built with [builder] reproducible = no: times and host name differ")
-    if build.host != "local":
-        print(f"it was built on host {build.host}, now here")
+    if build.host != outcome.host:
+        before, now = (_place(name) for name in (build.host, outcome.host))
+        print(f"it was built {before}, now {now}")
     name = next(one.name for one in outcome.packages if not one.identical)
     if keep:
         print(f"what is inside: diffoscope {build.path / name} {keep / name}")
     else:
         print(f"to look inside: copr_be.py rebuild {number} {build.chroot} --keep DIR")
+
+
+def _place(host: str) -> str:
+    return "on this machine" if host == "local" else f"on host {host}"
 
 
 def _lines(lines: Sequence[str], what: str) -> None:

@@ -205,6 +205,11 @@ class Leases:
         self._say(f"host {lease.host} could not be given back yet: {last}", "warning")
         return None
 
+    def close(self) -> None:
+        """Let go of all connections to hosts; nothing may be taken any more."""
+        for name in list(self._warm):
+            self._forget(name)
+
     # --- waiting --------------------------------------------------------------------------
 
     def _wait(self, task: Any, tried: tuple[str, ...], monitor: Monitor) -> tuple[Lease, Machine]:
