@@ -10,6 +10,8 @@ from pathlib import Path
 
 #: What must stay free, in bytes; on a small file system a twentieth of it.
 RESERVE = 256 * 1024**2
+#: The same of files that can still be made (inodes); never less than FEWEST.
+RESERVE_FILES, FEWEST = 2500, 200
 #: Of what web servers read, whatever the umask.
 DIR_MODE = 0o755
 FILE_MODE = 0o644
@@ -27,11 +29,29 @@ def reserve(path: Path) -> int:
     return min(RESERVE, disk.f_blocks * disk.f_frsize // 20)
 
 
+def reserve_files(path: Path) -> int:
+    """How many files it must still be possible to make there; 0 where none are counted."""
+    disk = os.statvfs(path)
+    return min(RESERVE_FILES, max(FEWEST, disk.f_files // 20)) if disk.f_files else 0
+
+
 def low(path: Path) -> bool:
-    """True when less than the reserve is free."""
+    """True when less than a reserve is left, of bytes or of files."""
     disk = os.statvfs(path)
     free = disk.f_bavail * disk.f_frsize
-    return free < RESERVE and free < reserve(path)
+    if free < RESERVE and free < reserve(path):
+        return True
+    return disk.f_files > 0 and disk.f_favail < RESERVE_FILES and low_files(path)
+
+
+def low_files(path: Path) -> bool:
+    """True when it is files that cannot be made much longer."""
+    return os.statvfs(path).f_favail < reserve_files(path)
+
+
+def count(path: Path) -> int:
+    """How many files and directories are below `path`."""
+    return sum(len(dirs) + len(files) for _, dirs, files in os.walk(path))
 
 
 def usage(path: Path) -> int:

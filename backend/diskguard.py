@@ -6,21 +6,31 @@ from dataclasses import dataclass
 #: Without a configured limit: so many bytes, on a small disk a twentieth of it.
 DEFAULT = 1024**3
 _SHARE = 20
+#: The same of files that can still be made (inodes), and the least on a small disk.
+FILES, FEWEST = 10_000, 400
 #: What must be free again before anything starts, as a multiple of the limit.
 _RELIEF = 1.25
 
 
 @dataclass(frozen=True)
 class Room:
-    """Free and all bytes of the file system of one directory."""
+    """Free and all bytes of the file system of one directory; files (inodes) that can still be
+    made, and all of them (0: it counts none)."""
 
     free: int
     total: int
+    files: int = 0
+    all_files: int = 0
 
 
 def limit(configured: int | None, total: int) -> int:
     """Bytes that must be free; 0: the disk is not guarded."""
     return min(DEFAULT, total // _SHARE) if configured is None else configured
+
+
+def files_limit(configured: int | None, total: int) -> int:
+    """Files that it must still be possible to make; 0: that is not guarded."""
+    return 0 if configured == 0 or not total else min(FILES, max(FEWEST, total // _SHARE))
 
 
 def size(number: float) -> str:
@@ -43,8 +53,10 @@ def short(
     known = frozenset(already)
     found = {}
     for name, room in rooms.items():
-        least = limit(configured, room.total)
-        needed = int(least * _RELIEF) if name in known else least
-        if room.free < needed:
+        least, few = limit(configured, room.total), files_limit(configured, room.all_files)
+        more = _RELIEF if name in known else 1
+        if room.free < int(least * more):
             found[name] = f"less than {size(least)} free in {name} (min_free)"
+        elif room.files < int(few * more):
+            found[name] = f"fewer than {few} more files can be made in {name} (inodes): remove some"
     return found

@@ -24,6 +24,8 @@ DRAIN = 5.0
 _SIP = 0.005
 _TRICKLE = 16384
 _KEEP = 65536
+#: Who has fewer is not to blame when no more can be made.
+_MANY_FILES = 2000
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\)|[\x00-\x1f\x7f-\x9f]")
 _VERDICT = re.compile(r"error: Bad exit status from ")
 #: What shells, xargs, make and gcc say of a child that got SIGKILL; make adds a line or two.
@@ -188,6 +190,8 @@ def _blame(request: Limits) -> None:
         raise BuildError(
             f"build ended: it filled the disk, less than {wanted // 1024**2} MiB are free"
         )
+    if disk.low_files(request.workdir) and disk.count(request.workdir) >= _MANY_FILES:
+        raise BuildError("build ended: it filled the disk with files, hardly one more can be made")
     raise InfrastructureError(
         f"the disk of {request.workdir} is nearly full, not by this build: free space there"
     )

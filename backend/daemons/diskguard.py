@@ -36,7 +36,12 @@ class DiskGuard:
             except OSError:
                 continue  # who needs the directory tells more
             block = disk.f_frsize
-            rooms[str(path)] = Room(free=disk.f_bavail * block, total=disk.f_blocks * block)
+            rooms[str(path)] = Room(
+                free=disk.f_bavail * block,
+                total=disk.f_blocks * block,
+                files=disk.f_favail,
+                all_files=disk.f_files,
+            )
         self._short = diskguard.short(rooms, config.min_free, already=self._short)
         before, self._desk.full = self._desk.full, "; ".join(sorted(self._short.values()))
         if bool(before) == bool(self._desk.full):

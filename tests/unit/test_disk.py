@@ -12,12 +12,15 @@ from backend.builders import BuildRequest, stream
 from backend.chroot import Chroot
 from backend.exceptions import BuildError, InfrastructureError
 
-Stat = namedtuple("Stat", "f_frsize f_blocks f_bavail")
+Stat = namedtuple("Stat", "f_frsize f_blocks f_bavail f_files f_favail")
 MIB = 1024**2
 
 
-def filled(monkeypatch: pytest.MonkeyPatch, total: int, free: int) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda _path: Stat(4096, total // 4096, free // 4096))
+def filled(
+    monkeypatch: pytest.MonkeyPatch, total: int, free: int, files: int = 0, all_files: int = 0
+) -> None:
+    stat = Stat(4096, total // 4096, free // 4096, all_files, files)
+    monkeypatch.setattr(os, "statvfs", lambda _path: stat)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,25 @@ def test_a_small_file_system_keeps_a_twentieth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: int, free: int, low: bool
 ) -> None:
     filled(monkeypatch, total, free)
+    assert disk.low(tmp_path) is low
+
+
+@pytest.mark.parametrize(
+    ("all_files", "files", "low"),
+    [
+        (10**7, 2500, False),
+        (10**7, 2499, True),
+        (20_000, 1000, False),
+        (20_000, 999, True),
+        (100, 100, True),
+        (0, 0, False),
+    ],
+)
+def test_a_disk_on_which_no_more_files_can_be_made_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, all_files: int, files: int, low: bool
+) -> None:
+    """It says "No space left on device" with gigabytes free. 0 of 0: Btrfs counts none."""
+    filled(monkeypatch, 10**12, 10**11, files, all_files)
     assert disk.low(tmp_path) is low
 
 
@@ -55,6 +77,23 @@ def test_a_build_pays_only_for_its_own_files(
         stream._blame(request)
     (tmp_path / "big").write_bytes(b"x" * 2 * MIB)
     with pytest.raises(BuildError, match="it filled the disk"):
+        stream._blame(request)
+
+
+def test_a_build_pays_only_for_many_files_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = BuildRequest(
+        srpm=tmp_path, chroot=Chroot.parse("fedora-41-x86_64"), workdir=tmp_path, slot=0,
+        timeout=1, stall_timeout=1, max_log=1,
+    )  # fmt: skip
+    filled(monkeypatch, 10**12, 10**11, 0, 100_000)
+    (tmp_path / "few").touch()
+    with pytest.raises(InfrastructureError, match="not by this build"):
+        stream._blame(request)
+    for number in range(2000):
+        (tmp_path / str(number)).touch()
+    with pytest.raises(BuildError, match="it filled the disk with files"):
         stream._blame(request)
 
 

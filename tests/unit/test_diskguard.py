@@ -27,6 +27,26 @@ def test_it_says_where_and_how_much() -> None:
     assert found == {"/x": "less than 1.0 GiB free in /x (min_free)"}
 
 
+def test_files_that_can_be_made_are_guarded_like_bytes() -> None:
+    """A disk without inodes answers "No space left on device", too."""
+
+    def told(files: int, total: int, configured: int | None = None, known: bool = False) -> str:
+        room = Room(100 * GIB, 100 * GIB, files=files, all_files=total)
+        return short({"/x": room}, configured, already=["/x"] if known else ()).get("/x", "")
+
+    assert told(9_999, 10**7) == (
+        "fewer than 10000 more files can be made in /x (inodes): remove some"
+    )
+    assert told(10_000, 10**7) == ""
+    assert told(12_499, 10**7, known=True)
+    assert told(12_500, 10**7, known=True) == ""
+    assert told(4_999, 100_000)
+    assert told(5_000, 100_000) == ""
+    assert told(399, 1_000)
+    assert told(0, 0) == "", "a file system that does not count them"
+    assert told(0, 10**7, configured=0) == "", "not guarded"
+
+
 @given(st.lists(st.integers(0, 3000), max_size=50), st.integers(1, 2000))
 def test_it_neither_starts_nor_stops_at_the_limit(frees: list[int], least: int) -> None:
     already: dict[str, str] = {}
@@ -44,6 +64,7 @@ class Disk:
     """What statvfs answers."""
 
     f_frsize, f_blocks = 1, 1000
+    f_files = f_favail = 0
 
     def __init__(self) -> None:
         self.f_bavail = 1000
