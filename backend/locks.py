@@ -1,4 +1,4 @@
-"""Locks that die with their holder: flock for sections, and the daemon's pid file."""
+"""Locks that die with their holder: flock for sections, the daemon's pid file, its statedir."""
 
 import contextlib
 import fcntl
@@ -210,6 +210,51 @@ class PidFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class Dwelling:
+    """The sole right to work in a directory: a flock on the directory itself, which leaves no file
+    behind. Who comes with another pid file is still kept out."""
+
+    def __init__(self, path: Path, option: str) -> None:
+        self.path, self._option = path, option
+        self._fd = -1
+
+    def acquire(self) -> None:
+        """Take it; raises AlreadyRunning. Where directories cannot be locked (NFS), all may."""
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for _ in range(_TRIES):  # a child that its killed parent has just forked still has it
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                select.select([], [], [], _RETRY)
+            except OSError:
+                return
+            else:
+                return
+        holder = _flock_holder(self._fd)
+        self.release()
+        raise AlreadyRunning(
+            f"another copr-backend (pid {holder}) works in {self.path}:"
+            f" stop it first, or use a configuration with another {self._option}"
+        )
+
+    def release(self) -> None:
+        """Give it up; also what a forked child does with its copy: see `PidFile.abandon`."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _flock_holder(fd: int) -> str:
+    """The pid that took the lock, as far as the kernel tells."""
+    inode = os.fstat(fd).st_ino
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if words[1:2] == ["FLOCK"] and words[-3].endswith(f":{inode}"):
+                return words[-4]
+    return "unknown"
 
 
 def _is(fd: int, path: Path) -> bool:

@@ -152,6 +152,7 @@ class CoprBackend(Supervisor):
         check_directories(self.opts, identity)
         self._pidfile.acquire(*((identity.uid, identity.gid) if identity else ()))
         try:
+            self._dwelling.acquire()
             if self.opts.embedded:
                 self._listener = web.listen(self.opts)
             cgroup.settle()
@@ -164,6 +165,7 @@ class CoprBackend(Supervisor):
         except BaseException:
             if self._listener is not None:
                 self._listener.close()
+            self._dwelling.release()
             self._pidfile.release()
             raise
 
@@ -256,6 +258,7 @@ class CoprBackend(Supervisor):
             self._keeper.stop()
         if self._listener is not None:
             self._listener.close()
+        self._dwelling.release()
         self._pidfile.release()
 
 

@@ -18,7 +18,7 @@ from backend.daemons.keeper import RedisKeeper
 from backend.daemons.signals import Signals
 from backend.events import Events
 from backend.exceptions import CoprBackendError
-from backend.locks import PidFile
+from backend.locks import Dwelling, PidFile
 from backend.notify import Watchdog
 from backend.queues import Queues
 
@@ -43,6 +43,7 @@ class Supervisor:
         self._pidfile = PidFile(
             Path(self.ext_opts.get("pidfile") or self.opts.rundir / "copr-be.pid")
         )
+        self._dwelling = Dwelling(self.opts.statedir, "statedir")
         self._keeper: RedisKeeper | None = None
         self._listener: Any = None
         self._password = ""
@@ -82,6 +83,7 @@ class Supervisor:
 
     def _in_child(self, name: str) -> None:
         self._pidfile.abandon()
+        self._dwelling.release()
         if self._keeper:
             self._keeper.forget()
         if self._listener is not None and name != "web":

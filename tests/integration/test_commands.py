@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import wait_until
-from tests.integration.farm import WAIT, Farm, make_srpm
+from tests.integration.farm import WAIT, Farm, free_port, make_srpm
 
 pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
 
@@ -100,6 +100,17 @@ def test_the_second_is_refused_and_after_a_kill_it_starts(farm: Background) -> N
     assert farm.call("stop").returncode == 3, "a number left in the file is nobody's"
     assert farm.call("-d").returncode == 0
     assert farm.pid != first
+
+
+def test_a_daemon_with_another_pid_file_is_kept_out_of_the_same_statedir(farm: Background) -> None:
+    assert farm.call("-d").returncode == 0
+    first, port = farm.pid, free_port()
+    other = ("-o", f"backend.rundir={farm.top}/other", "-o", f"web.port={port}")
+    second = farm.call(*other)
+    assert second.returncode == 3
+    assert f"another copr-backend (pid {first}) works in {farm.top}/state:" in second.stderr
+    assert list((farm.top / "other").iterdir()) == []
+    assert farm.call("status").returncode == 0, "the first was not disturbed"
 
 
 def test_a_start_that_is_stopped_says_so(farm: Background) -> None:

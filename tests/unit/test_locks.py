@@ -15,7 +15,7 @@ import pytest
 from backend import locks
 from backend.constants import Exit
 from backend.exceptions import AlreadyRunning, CoprBackendError
-from backend.locks import PidFile, exclusive
+from backend.locks import Dwelling, PidFile, exclusive
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +45,17 @@ for _ in range(100):
     with exclusive(path):
         number = int(path.with_name("count").read_text())
         path.with_name("count").write_text(str(number + 1))
+"""
+
+
+HOLD_DIRECTORY = """
+import os, sys
+from pathlib import Path
+from backend.locks import Dwelling
+dwelling = Dwelling(Path(sys.argv[1]), "statedir")
+dwelling.acquire()
+print(os.getpid(), flush=True)
+sys.stdin.read()
 """
 
 
@@ -304,4 +315,28 @@ def test_a_file_that_is_removed_while_it_is_opened_is_not_taken(
 
 def test_a_check_leaves_no_file(tmp_path: Path) -> None:
     PidFile(tmp_path / "a.pid").check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_has_one_dweller_and_is_free_when_it_is_killed(tmp_path: Path) -> None:
+    """Two daemons with different pid files would write to the same Redis data."""
+    mine = Dwelling(tmp_path, "statedir")
+    with holder(HOLD_DIRECTORY, tmp_path) as daemon:
+        with pytest.raises(AlreadyRunning) as caught:
+            mine.acquire()
+        assert str(caught.value) == (
+            f"another copr-backend (pid {daemon.pid}) works in {tmp_path}:"
+            " stop it first, or use a configuration with another statedir"
+        )
+        daemon.kill()
+        daemon.wait(100)
+        mine.acquire()
+    child = os.fork()
+    if child == 0:
+        mine.release()  # its copy only
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(AlreadyRunning):
+        Dwelling(tmp_path, "statedir").acquire()
+    mine.release()
     assert list(tmp_path.iterdir()) == []
