@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.builders import BuildRequest, Buildroot, sandbox, seccomp, stream
+from backend.builders import BuildRequest, Buildroot, prelude, sandbox, seccomp, stream
 from backend.builders.sandbox import Area, Command
 from backend.builders.stream import Log
 from backend.builders.workbench import Workbench
@@ -148,12 +148,12 @@ def _command(job: Job, need: Need, new: Path, what: str) -> Iterator[Command]:
     paths = [str(job.bench.tree), str(new / "upper"), str(new / "work")]
     if any(mark in path for path in paths for mark in ",:\\"):
         raise InfrastructureError(f"{paths[1]}: no layer can be in a path with a comma or colon")
-    place = sandbox.mount_point()
+    place = prelude.mount_point()
     with sandbox.descriptors() as fds, sandbox.grouped(job.config, job.area) as group:
         options = _options(need, place, step)
         words = b"".join(sandbox.word(option, place, fds) + b"\0" for option in options)
         argv = [find("unshare"), "--mount", "--propagation", "private", "--"]
-        argv += [find("sh"), "-c", sandbox.join(group) + _OVERLAY, "sh", *paths, place]
+        argv += [find("sh"), "-c", prelude.join(group) + _OVERLAY, "sh", *paths, place]
         argv += [find("nsenter"), f"--user=/proc/{pid}/ns/user", "--", find("setpriv")]
         argv += ["--no-new-privs", "--pdeathsig", "KILL", "--", find("bwrap"), "--args"]
         argv += [str(sandbox.memory(fds, words)), "--", "/bin/sh", "-c", _SCRIPT, "sh", step]

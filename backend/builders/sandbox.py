@@ -7,14 +7,13 @@ where the build's user can reach it, in a private mount namespace: its parents s
 
 import contextlib
 import os
-import resource
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from backend import disk
-from backend.builders import cgroup, limits, seccomp, view
+from backend.builders import cgroup, limits, prelude, seccomp, view
 from backend.builders.cgroup import Group, Nowhere, Place
 from backend.builders.view import HOME, HOST, INNER_ID, Root
 from backend.config import Config
@@ -27,13 +26,6 @@ UID_RANGE = 478
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 #: Where bubblewrap starts: its own environment, seen inside, must not name a host path.
 START = Path("/")
-
-_JOIN = 'for g in {}; do echo 0 >"$g/cgroup.procs" || exit 90; done; '
-_AREA = 'mount --bind "$1" "$2" || exit 91; '
-_TREE = 'mount --bind "$3" "$2/root" || exit 92; '
-_LAYERS = 'mount -t overlay overlay -o "lowerdir=$3" "$2/root" || exit 92; '
-#: A /proc that no container manager has masked.
-_PROC = "mount -t proc proc /proc 2>/dev/null; "
 
 REMEDY = (
     "bubblewrap cannot make a sandbox here ({}): allow user namespaces"
@@ -71,7 +63,7 @@ class Area:
         root = os.geteuid() == 0
         uid = config.builder_uid + slot % UID_RANGE if root else os.geteuid()
         area = cls(path=workdir / "area", uid=uid, slot=slot)
-        for name in ("", "build", "tmp", "vartmp", "results", "root"):
+        for name in ("", "build", "tmp", "vartmp", "results"):
             piece = area.path / name
             piece.mkdir(mode=0o700, exist_ok=True)
             if root:
@@ -159,7 +151,9 @@ class Sandbox:
         for the area, `data` are small files. Its control group is removed, with what is left in
         it, at the end."""
         root = os.geteuid() == 0
-        place = mount_point() if root else str(area.path)
+        place = prelude.mount_point() if root else str(area.path)
+        if root and self._trees:  # they are mounted there
+            (area.path / "root").mkdir(mode=0o700, exist_ok=True)
         with descriptors() as fds, grouped(self._config, area) as group:
             options: list[view.Word] = [*self._options(net), *binds]
             for path, text in data.items():
@@ -167,9 +161,11 @@ class Sandbox:
             options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
             words = b"".join(word(option, place, fds) + b"\0" for option in options)
             inner = [find("bwrap"), "--args", str(memory(fds, words)), "--", *argv]
-            outer = _outer(area, place if root else "", self._trees, group)
+            outer = prelude.enter(area.path, area.uid, place if root else "", self._trees, group)
             yield Command(
-                argv=(*outer, *_prlimit(self._config, group), *inner), fds=tuple(fds), group=group
+                argv=(*outer, *prelude.limit(self._config, group), *inner),
+                fds=tuple(fds),
+                group=group,
             )
 
     def _options(self, net: bool) -> list[view.Word]:
@@ -219,71 +215,10 @@ def grouped(config: Config, area: Area) -> Iterator[Group | None]:
         group.remove()
 
 
-def join(group: Group | None) -> str:
-    """The piece of a shell script by which it enters the group."""
-    return _JOIN.format(" ".join(f"'{path}'" for path in group.paths)) if group else ""
-
-
 def environment() -> Mapping[str, str]:
     """The environment inside."""
     own = {"HOME": HOME, "USER": "builder", "LOGNAME": "builder", "SHELL": "/bin/bash"}
     return {**CLEAN_ENV, **own}
-
-
-def _prlimit(config: Config, group: Group | None) -> list[str]:
-    """What each process may use. A group is stricter, and tells who exceeded it: leave it that."""
-    processes = config.builder_max_processes * (2 if group else 1)
-    processes += limits.own_tasks()
-    wanted = {
-        "nproc": (resource.RLIMIT_NPROC, processes),
-        "fsize": (resource.RLIMIT_FSIZE, config.builder_max_file),
-        "nofile": (resource.RLIMIT_NOFILE, 65536),
-        "core": (resource.RLIMIT_CORE, 0),
-    }
-    if group is None:
-        wanted["as"] = (resource.RLIMIT_AS, config.builder_max_memory)
-    argv = [find("prlimit")]
-    for name, (number, limit) in wanted.items():
-        hard = resource.getrlimit(number)[1]
-        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        soft = min(most, 4096) if name == "nofile" else most
-        argv.append(f"--{name}={soft}:{most}")
-    return [*argv, "--"]
-
-
-def mount_point() -> str:
-    """An empty directory of the machine that private mounts may cover."""
-    for place in ("/mnt", "/media", "/srv", "/opt"):
-        if Path(place).is_dir():
-            return place
-    raise ToolError("no /mnt, /media, /srv or /opt to mount the build area on: mkdir /mnt")
-
-
-def _outer(area: Area, place: str, trees: Sequence[Path], group: Group | None) -> list[str]:
-    """What comes before bubblewrap: into the group, and for root, who has a `place` to mount
-    on, private mounts and the change of user."""
-    if not place:
-        return [find("sh"), "-c", join(group) + 'exec "$@"', "sh"] if group else []
-    text = join(group) + _AREA
-    if trees:
-        text += _TREE if len(trees) == 1 else _LAYERS
-    if _masked():
-        text += _PROC
-    user = str(area.uid)
-    # The parent-death signal is set again: a change of credentials clears it.
-    return [
-        *(find("unshare"), "--mount", "--propagation", "private", "--"),
-        *(find("sh"), "-c", text + 'shift 3; exec "$@"', "sh"),
-        *(str(area.path), place, ":".join(map(str, trees))),
-        *(find("setpriv"), "--reuid", user, "--regid", user, "--clear-groups"),
-        *("--no-new-privs", "--bounding-set=-all", "--pdeathsig", "KILL", "--"),
-    ]
-
-
-def _masked() -> bool:
-    """Something is mounted over parts of /proc, which forbids a fresh one in a sandbox."""
-    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    return " /proc/" in mounts
 
 
 def word(word: view.Word, place: str, fds: list[int]) -> bytes:

@@ -26,11 +26,11 @@ INNER_ID = 1000
 ETC = """
 alternatives bash.bashrc bindresvport.blacklist ca-certificates* crypto-policies
 debian_version dictionaries-common dpkg emacs ethertypes fedora-release fonts gai.conf ghc groff
-gtk-2.0 gtk-3.0 host.conf ImageMagick-* init.d inputrc issue java java-* jvm* ld.so.cache ld.so.conf
+gtk-2.0 gtk-3.0 host.conf ImageMagick-* inputrc issue java java-* jvm* ld.so.cache ld.so.conf
 ld.so.conf.d locale.alias locale.conf locale.gen localtime login.defs lsb-release lynx magic
 magic.mime man_db.conf manpath.config maven mime.types mke2fs.conf netconfig networks
 ocamlfind.conf os-release papersize perl php pki/ca-trust pki/tls/cert.pem pki/tls/certs profile
-protocols python* R redhat-release rpc rpm rpmlint services sgml shells skel ssl/certs
+protocols python* R redhat-release rpc rpm rpmlint services sgml shells ssl/certs
 ssl/openssl.cnf system-release terminfo texmf timezone X11 xattr.conf xdg xml
 """
 

@@ -1,0 +1,81 @@
+"""What comes before bubblewrap on a command line: the group, private mounts, the user, limits."""
+
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+
+from backend.builders import limits
+from backend.builders.cgroup import Group
+from backend.config import Config
+from backend.exceptions import ToolError
+from backend.process import find
+
+_JOIN = 'for g in {}; do echo 0 >"$g/cgroup.procs" || exit 90; done; '
+_AREA = 'mount --bind "$1" "$2" || exit 91; '
+_TREE = 'mount --bind "$3" "$2/root" || exit 92; '
+_LAYERS = 'mount -t overlay overlay -o "lowerdir=$3" "$2/root" || exit 92; '
+#: A /proc that no container manager has masked.
+_PROC = "mount -t proc proc /proc 2>/dev/null; "
+
+
+def join(group: Group | None) -> str:
+    """The piece of a shell script by which it enters the group."""
+    return _JOIN.format(" ".join(f"'{path}'" for path in group.paths)) if group else ""
+
+
+def limit(config: Config, group: Group | None) -> list[str]:
+    """What each process may use. A group is stricter, and tells who exceeded it: leave it that."""
+    processes = config.builder_max_processes * (2 if group else 1)
+    processes += limits.own_tasks()
+    wanted = {
+        "nproc": (resource.RLIMIT_NPROC, processes),
+        "fsize": (resource.RLIMIT_FSIZE, config.builder_max_file),
+        "nofile": (resource.RLIMIT_NOFILE, 65536),
+        "core": (resource.RLIMIT_CORE, 0),
+    }
+    if group is None:
+        wanted["as"] = (resource.RLIMIT_AS, config.builder_max_memory)
+    argv = [find("prlimit")]
+    for name, (number, limit) in wanted.items():
+        hard = resource.getrlimit(number)[1]
+        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        soft = min(most, 4096) if name == "nofile" else most
+        argv.append(f"--{name}={soft}:{most}")
+    return [*argv, "--"]
+
+
+def mount_point() -> str:
+    """An empty directory of the machine that private mounts may cover."""
+    for place in ("/mnt", "/media", "/srv", "/opt"):
+        if Path(place).is_dir():
+            return place
+    raise ToolError("no /mnt, /media, /srv or /opt to mount the build area on: mkdir /mnt")
+
+
+def enter(
+    area: Path, uid: int, place: str, trees: Sequence[Path], group: Group | None
+) -> list[str]:
+    """What comes first: into the group, and for root, who has a `place` to mount on, private
+    mounts of the area and of the root, and the change of user."""
+    if not place:
+        return [find("sh"), "-c", join(group) + 'exec "$@"', "sh"] if group else []
+    text = join(group) + _AREA
+    if trees:
+        text += _TREE if len(trees) == 1 else _LAYERS
+    if _masked():
+        text += _PROC
+    user = str(uid)
+    # The parent-death signal is set again: a change of credentials clears it.
+    return [
+        *(find("unshare"), "--mount", "--propagation", "private", "--"),
+        *(find("sh"), "-c", text + 'shift 3; exec "$@"', "sh"),
+        *(str(area), place, ":".join(map(str, trees))),
+        *(find("setpriv"), "--reuid", user, "--regid", user, "--clear-groups"),
+        *("--no-new-privs", "--bounding-set=-all", "--pdeathsig", "KILL", "--"),
+    ]
+
+
+def _masked() -> bool:
+    """Something is mounted over parts of /proc, which forbids a fresh one in a sandbox."""
+    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    return " /proc/" in mounts
