@@ -1,7 +1,6 @@
 """API v3: looking at builds, canceling and deleting them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -19,6 +18,7 @@ from backend.web import (
     hooks,
     housekeeping,
     latest,
+    longlist,
     names,
     openapi,
     permissions,
@@ -27,8 +27,8 @@ from backend.web import (
     verdicts,
 )
 from backend.web.errors import ApiError
-from backend.web.models import Build, Project, User
-from backend.web.paging import ById, Paging
+from backend.web.models import Build, User
+from backend.web.paging import ById
 from backend.web.queries import get_build, get_project, in_progress
 from backend.web.request import Ctx, CurrentUser, JsonObject
 from backend.web.shapes import build_json, chroot_json, first_failure, open_tasks, page
@@ -54,6 +54,7 @@ def build_list(
     status: Annotated[str | None, Query(json_schema_extra=_STATES)] = None,
 ) -> Response:
     """Builds of a project."""
+    version = ctx.marks.version
     with ctx.reading() as session:
         project = get_project(session, ownername, projectname)
         query = select(Build.id).where(Build.project_id == project.id)
@@ -61,29 +62,16 @@ def build_list(
             query = query.where(Build.pkg_name == packagename)
         if status is not None:
             query = query.where(latest.has_status(_status(status)))
-        if packagename is None and status is None and part.order_type == "ASC":
-            ids = _whole(ctx, session, part, project)
+        ids: Sequence[int]
+        if packagename is None and status is None:
+            ids = longlist.ids(session, ctx.marks, project.id, part, version)
         else:
-            ids = list(session.scalars(part.apply(query, _ORDER)))
+            ids = session.scalars(part.apply(query, _ORDER)).all()
         found: dict[int, Build] = {}
         for start in range(0, len(ids), _AT_ONCE):
             found |= rows.builds(session.connection(), ids[start : start + _AT_ONCE])
         items = [build_json(ctx, found[number]) for number in ids]
     return JSONResponse(part.page(items))
-
-
-def _whole(ctx: Context, session: Session, part: Paging, project: Project) -> list[int]:
-    """A page of all builds of a project, which copr-cli asks for one after the other: found
-    without walking over those before it."""
-    version = ctx.marks.version
-    skipped, first = ctx.marks.before(project.id, part.offset)
-    rest = replace(part, offset=part.offset - skipped)
-    query = select(Build.id).where(Build.project_id == project.id, Build.id >= first)
-    ids = list(session.scalars(rest.apply(query, _ORDER)))
-    if ids:
-        ctx.marks.add(version, project.id, part.offset, ids[0])
-        ctx.marks.add(version, project.id, part.offset + len(ids), ids[-1] + 1)
-    return ids
 
 
 def _status(label: str) -> Status:

@@ -33,6 +33,18 @@ class Marks:
             place = bisect.bisect_right(known, offset, key=lambda mark: mark[0])
             return known[place - 1] if place else (0, 0)
 
+    def beyond(self, project: int, offset: int) -> tuple[int, int] | None:
+        """The first mark that is not before `offset`, if there is one."""
+        with self._lock:
+            known = self._marks.get(project, [])
+            place = bisect.bisect_left(known, offset, key=lambda mark: mark[0])
+            return known[place] if place < len(known) else None
+
+    def last(self, project: int) -> tuple[int, int]:
+        """The last mark of all."""
+        with self._lock:
+            return (self._marks.get(project) or [(0, 0)])[-1]
+
     def add(self, version: int, project: int, offset: int, first: int) -> None:
         """`offset` builds have a smaller id than `first`, as of that version."""
         with self._lock:
