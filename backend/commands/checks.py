@@ -18,7 +18,7 @@ from backend.commands.master import Master
 from backend.commands.text import size
 from backend.config import Config
 from backend.daemons import web
-from backend.daemons.prepare import check_tools
+from backend.daemons.prepare import check_compression, check_tools
 from backend.exceptions import ConfigError, CoprBackendError, FrontendRefused
 from backend.frontend import Frontend
 from backend.identity import Identity
@@ -90,6 +90,7 @@ def everything(config: Config, master: Master | None) -> Iterator[Finding]:
     yield from directories(config, account)
     yield from disk_space(config)
     yield from tools(config)
+    yield compression(config)
     yield builder(config)
     yield from signing(config)
     yield queue_server(config, master)
@@ -156,6 +157,14 @@ def tools(config: Config) -> Iterator[Finding]:
             yield Finding(tool, "ok", path)
     except CoprBackendError as error:
         yield Finding("tools", "fault", str(error))
+
+
+def compression(config: Config) -> Finding:
+    """What compresses metadata: found now, and not by the first build that is published."""
+    try:
+        return Finding("metadata", "ok", f"compressed with {check_compression(config)}")
+    except CoprBackendError as error:
+        return Finding("metadata", "fault", str(error))
 
 
 def builder(config: Config) -> Finding:

@@ -18,7 +18,12 @@ from backend.builders.plugin import load_builder, try_out
 from backend.config import Config
 from backend.daemons import child, drain, orphans, tidy, web
 from backend.daemons.family import shed_garbage
-from backend.daemons.prepare import check_directories, check_tools, frontend_password
+from backend.daemons.prepare import (
+    check_compression,
+    check_directories,
+    check_tools,
+    frontend_password,
+)
 from backend.daemons.signals import DRAIN, RESUME
 from backend.daemons.supervisor import Supervisor
 from backend.exceptions import CoprBackendError
@@ -61,6 +66,8 @@ class CoprBackend(Supervisor):
             try_out(change.config, builder)
         if "frontend_auth" in change.changed:
             password = frontend_password(change.config)
+        check_tools(change.config)
+        check_compression(change.config)
         check_directories(change.config)
         old, self.opts = self.opts, change.config
         self._builder, self._password = builder, password
@@ -161,6 +168,7 @@ class CoprBackend(Supervisor):
                 identity.assume()
                 check_directories(self.opts)
             check_tools(self.opts)
+            check_compression(self.opts)
             try_out(self.opts, self._builder)
         except BaseException:
             if self._listener is not None:

@@ -9,6 +9,7 @@ from backend.config import Config
 from backend.exceptions import ConfigError, CoprBackendError
 from backend.identity import Identity
 from backend.process import find_all
+from backend.repo import codec
 
 
 def check_tools(config: Config) -> dict[str, str]:
@@ -18,6 +19,12 @@ def check_tools(config: Config) -> dict[str, str]:
     """
     tools = ["createrepo_c", *([] if config.redis_url else ["redis-server"])]
     return find_all([*tools, *sign.tools(config), *([] if config.embedded else ["git"])])
+
+
+def check_compression(config: Config) -> str:
+    """How metadata is compressed; raises CoprBackendError, with the remedy, if it cannot be."""
+    codec.named(config.repository_compression)
+    return config.repository_compression
 
 
 def check_directories(config: Config, identity: Identity | None = None) -> None:

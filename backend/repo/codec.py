@@ -7,6 +7,7 @@ xz is none of them: libsolv, and so dnf and zypper, stops after the first of sev
 import contextlib
 import gzip
 import importlib
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ def _zstd_module() -> Any:
         with contextlib.suppress(ImportError):
             return importlib.import_module(name)
     raise InfrastructureError(
-        "[repository] compression = zstd needs Python 3.14, or: pip install backports.zstd"
+        "[repository] compression = zstd needs Python 3.14, or:"
+        f" {sys.executable} -m pip install backports.zstd"
     )
 
 

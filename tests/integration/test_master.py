@@ -112,6 +112,31 @@ def test_a_bad_edit_keeps_the_old_configuration_and_says_so_once(shared: Farm) -
     assert (shared.pid, workers(shared)) == (master, before)
 
 
+#: A Python that has no zstd, wherever the tests run.
+NO_ZSTD = """
+import sys
+sys.modules["compression.zstd"] = sys.modules["backports.zstd"] = None
+"""
+
+
+def test_what_publishing_lacks_is_said_before_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_ZSTD)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
+    with running() as farm:
+        with farm.conf.open("a") as file:
+            file.write("[repository]\ncompression = zstd\n")
+        wait_until(starts(farm, "configuration not reloaded, the old one stays"), 20)
+        assert "compression = zstd needs Python 3.14, or: " in farm.stderr
+        assert farm.stop() == 0
+        command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf)]
+        again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 1
+    assert again.stderr.startswith("copr_be.py: [repository] compression = zstd needs")
+    assert len(again.stderr.splitlines()) == 1
+
+
 def test_what_needs_a_restart_is_named(shared: Farm) -> None:
     good = shared.conf.read_text()
     edit(shared, rundir="/run/elsewhere")

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,18 @@ def test_a_frontend_that_is_broken_or_away(config: Config, frontend: RecordedFro
     assert "answered 500" in checks.frontend(real(config, frontend.url)).text
     finding = checks.frontend(real(config, f"http://127.0.0.1:{free_port()}"))
     assert finding.level == "fault"
+
+
+def test_metadata_that_nothing_here_can_compress_is_a_fault(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checks.compression(config).level == "ok"
+    for name in ("compression.zstd", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    finding = checks.compression(load(config.path, {"repository.compression": "zstd"}))
+    assert finding.level == "fault"
+    assert "compression = zstd needs Python 3.14, or: " in finding.text
+    assert finding.text.endswith(" -m pip install backports.zstd")
 
 
 def test_all_faults_at_once(
