@@ -171,7 +171,7 @@ class Sandbox:
     def _options(self, net: bool) -> list[view.Word]:
         strict = strictest[0] if strictest else ("--disable-userns",)
         root = self._root()
-        shell = self._config.builder_macros and view.other_shell(root)
+        shell = view.other_shell(root) if self._config.builder_macros else ""
         options = [*_isolation(net), *strict, *view.system(root, shell=shell)]
         options += view.etc(root, net=net)
         filter_ = seccomp.program()

@@ -20,6 +20,7 @@ Word = str | bytes
 #: Bytes that are copied into the sandbox instead of being mounted, and how many files at most.
 _MOST_COPIED = 128 * 1024
 _MOST_ENTRIES = 10
+_MOST_LINKS = 5
 INNER_ID = 1000
 
 #: Entries of /etc that tools need and that hold no secrets; glob patterns.
@@ -111,14 +112,14 @@ def _mode(tree: Path, path: str) -> int:
 HOST = Root(trees=(Path("/"),), shown="/")
 
 
-def system(root: Root, *, shell: bool = False) -> list[Word]:
-    """Everything but /etc. With `shell`, bash takes the place of a /bin/sh that is another."""
+def system(root: Root, *, shell: str = "") -> list[Word]:
+    """Everything but /etc. bash takes the place of `shell`, as `other_shell` finds it."""
     usr, bash = root.source("usr"), root.source("usr/bin/bash")
     if not usr:
         raise ToolError(f"{root.trees[-1]} is no root: it has no directory usr")
     options: list[Word] = ["--ro-bind", usr, "/usr"]
     if shell and bash:
-        options += ["--ro-bind", bash, "/usr/bin/sh"]
+        options += ["--ro-bind", bash, f"/{shell}"]
     for name in [one for one in root.names("") if one.startswith("lib") or one in ("bin", "sbin")]:
         found, tree = root.lookup(name), root.source(name)
         if found is not None and found.is_symlink():
@@ -258,12 +259,21 @@ def _copied(path: Path, inside: str, room: list[int], paths: list[str]) -> list[
     return words
 
 
-def other_shell(root: Root) -> bool:
-    """True where /bin/sh is not bash, and bash is there: rpm's own scripts need it."""
-    shell = root.lookup("usr/bin/sh")
-    if shell is None or not root.source("usr/bin/bash"):
-        return False
-    return not shell.is_symlink() or "bash" not in str(shell.readlink())
+def other_shell(root: Root) -> str:
+    """The file that is /bin/sh, where it is not bash and bash is there: rpm's own scripts need it.
+
+    Links are followed here: bubblewrap since 0.11 mounts nothing on a link.
+    """
+    path = "usr/bin/sh"
+    for _ in range(_MOST_LINKS):
+        found = root.lookup(path)
+        if found is None or not found.is_symlink():
+            break
+        path = os.path.normpath(Path("/", path).parent / found.readlink()).lstrip("/")
+        if path.startswith("bin/") and not root.source("bin"):
+            path = f"usr/{path}"
+    other = path != "usr/bin/bash" and root.source(path) and root.source("usr/bin/bash")
+    return path if other else ""
 
 
 def _text(path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend import config
-from backend.builders import sandbox
+from backend.builders import sandbox, view
 from backend.builders.sandbox import UID_RANGE, Area, Sandbox
 
 
@@ -76,3 +76,33 @@ def test_etc_is_an_allowlist(settings: config.Config, monkeypatch: pytest.Monkey
     _, inside = options(Sandbox(settings), Area(path=Path("/a"), uid=1000))
     secret = {"/etc", "/etc/shadow", "/etc/ssh", "/etc/copr", "/etc/ssl", "/etc/ssl/private"}
     assert not secret & set(inside)
+
+
+@pytest.mark.parametrize(
+    ("links", "place"),
+    [
+        ({"usr/bin/sh": "dash"}, "usr/bin/dash"),
+        ({"usr/bin/sh": "/bin/dash", "bin": "usr/bin"}, "usr/bin/dash"),
+        ({"usr/bin/sh": "/etc/alternatives/sh", "etc/alternatives/sh": "/usr/bin/dash"},
+         "usr/bin/dash"),
+        ({"usr/bin/sh": "bash"}, ""),
+        ({"usr/bin/sh": "missing"}, ""),
+        ({"usr/bin/sh": "sh"}, ""),
+        ({"usr/bin/sh": "../../../../../outside"}, ""),
+    ],
+)  # fmt: skip
+def test_bash_is_shown_in_place_of_the_file_that_is_the_shell(
+    links: dict[str, str], place: str, tmp_path: Path
+) -> None:
+    """Not in place of the link to it: bubblewrap 0.11 refuses to mount there."""
+    for name in ("dash", "bash"):
+        (tmp_path / "usr/bin").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "usr/bin" / name).touch()
+    for path, target in links.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).symlink_to(target)
+    root = view.Root(trees=(tmp_path,), shown=str(tmp_path))
+    assert view.other_shell(root) == place
+    mounts = view.system(root, shell=view.other_shell(root))
+    assert ("/usr/bin/dash" in mounts) == (place == "usr/bin/dash")
+    assert "/usr/bin/sh" not in mounts
