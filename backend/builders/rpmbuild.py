@@ -5,7 +5,6 @@ import dataclasses
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from backend.builders import (
     rpmheader,
     stream,
     tidy,
+    trial,
     workbench,
 )
 from backend.builders.recipe import RESULTS, Recipe
@@ -62,10 +62,10 @@ class RpmbuildBuilder:
         served = roots.served(self._config)
         on_host = any(one.tree is None for one in served.values())
         find_all([*TOOLS.split(), *(HOST_TOOLS.split() if on_host else ())])
-        with tempfile.TemporaryDirectory(prefix="copr-backend-") as name:
-            self._sandbox.preflight(Path(name))
+        with trial.directory() as place:
+            self._sandbox.preflight(place)
             benches = {
-                chroot: workbench.prepare(self._config, self._sandbox, one, Path(name))
+                chroot: workbench.prepare(self._config, self._sandbox, one, place)
                 for chroot, one in served.items()
             }
         self._benches = benches
