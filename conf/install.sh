@@ -68,8 +68,10 @@ install_all() {
     sed -e "s|^\(Exec[A-Za-z]*\)=/usr/bin/copr_be.py -c [^ ]*|\1=$PREFIX/bin/copr_be.py -c $CONFIG|" \
         -e "s|^Documentation=.*|Documentation=file://$DOCDIR/operate.md|" "systemd/$unit" >"$made"
     put 644 "$made" "$UNITDIR/$unit"
+    sed "s|/usr/bin/copr_be.py -c [^ ]*|$PREFIX/bin/copr_be.py -c $CONFIG|" \
+        conf/copr-backend.logrotate >"$made"
+    put 644 "$made" /etc/logrotate.d/copr-backend
     rm -f "$made"
-    put 644 conf/copr-backend.logrotate /etc/logrotate.d/copr-backend
     put 644 conf/copr-backend.tmpfiles "$TMPFILESDIR/copr-backend.conf"
     put 644 conf/copr-backend.sysusers "$SYSUSERSDIR/copr-backend.conf"
     page=$(mktemp)
@@ -92,7 +94,9 @@ install_all() {
         if systemctl -q is-active $unit; then
             say "now: systemctl restart copr-backend"
         else
-            say "now: copr_be.py check && systemctl enable --now copr-backend"
+            command=copr_be.py # not everybody's PATH has /usr/local/bin
+            command -v $command >/dev/null || command=$BINDIR/copr_be.py
+            say "now: $command check && systemctl enable --now copr-backend"
         fi
     fi
 }

@@ -10,11 +10,13 @@ set -u
 port=${PORT:-5072}
 unit=copr-backend.service
 conf=/etc/copr/copr-be.conf
+PATH=/usr/local/bin:$PATH # where `make install` puts the command; not in everybody's
 drop=/run/systemd/system/$unit.d
+forking=/run/systemd/system/copr-forking.service
 cli() { /opt/copr-backend/bin/copr-cli --config "$work/copr-cli.conf" "$@"; }
 work=$(mktemp -d)
 first=$(date '+%F %T')
-trap 'rm -rf "$work" "$drop"; systemctl daemon-reload' EXIT
+trap 'rm -rf "$work" "$drop" "$forking"; systemctl daemon-reload' EXIT
 
 # --- promises -------------------------------------------------------------------------------
 
@@ -49,6 +51,38 @@ is() { [ "$(state "$1")" = "$2" ]; }
 workers() { [ "$(copr_be.py status --json | grep -c '"alive": true')" = "$1" ]; }
 said() { journalctl -q --no-pager -u $unit --since "$since" | grep -q -- "$1"; }
 gone() { ! grep -alz '^copr-be: ' /proc/[0-9]*/cmdline 2>/dev/null | grep -q .; }
+# nothing_left: no process, mount, control group or work directory of a build
+nothing_left() {
+    gone && ! grep -qxE 'bwrap|rpmbuild' /proc/[0-9]*/comm 2>/dev/null &&
+        ! grep -qazE '[c]opr-backend/redis' /proc/[0-9]*/cmdline 2>/dev/null &&
+        ! grep -q /var/lib/copr-backend/work /proc/mounts &&
+        [ -z "$(ls -A /var/lib/copr-backend/work 2>/dev/null)" ] &&
+        [ -z "$(find /sys/fs/cgroup -type d -name 'copr-be-*-*' 2>/dev/null)" ]
+}
+# working BUILD...: workers have these, past their source packages
+working() {
+    copr_be.py status --json | /opt/copr-backend/bin/python -c '
+import json, sys
+tasks = [worker["task"] or "" for worker in json.load(sys.stdin)["workers"]]
+sys.exit(not all(any(t.startswith(f"{build}-") for t in tasks) for build in sys.argv[1:]))' "$@"
+}
+# load: two builds that run, two that wait; their numbers in $builds
+load() {
+    builds=$(submit slow slow quick quick)
+    # shellcheck disable=SC2086  # a list of words
+    set -- $builds
+    within 60 working "$1" "$2"
+    is "$4" pending || fail "nothing waits: $(state "$4")"
+}
+# finished: each of $builds succeeds, and is published once
+finished() {
+    for build in $builds; do
+        within 120 is "$build" succeeded
+        set -- /var/lib/copr/public_html/results/*/test/*-*-*/"$(printf %08d "$build")"-*
+        [ $# = 1 ] && [ -d "$1" ] || fail "build $build is published as: $*"
+    done
+    within 10 sh -c 'copr_be.py status --json | grep -q "\"outbox\": 0"'
+}
 
 # A package that builds for $2 seconds.
 package() {
@@ -71,7 +105,11 @@ install -D x %{buildroot}/usr/bin/$1
 SPEC
     must rpmbuild -bs --nodeps --define "_topdir $work" "$work/$1.spec"
 }
-submit() { cli build --nowait test "$work/SRPMS/$1-1-1.src.rpm" | sed -n 's/^Created builds: //p'; }
+# submit NAME...: prints the numbers of the builds
+submit() {
+    set -- "${@/%/-1-1.src.rpm}"
+    cli build --nowait test "${@/#/$work/SRPMS/}" | sed -n 's/^Created builds: //p'
+}
 configure() {
     cat >$conf <<CONF
 [backend]
@@ -101,7 +139,7 @@ must active
 must copr_be.py status
 must_fail 3 /opt/copr-backend/bin/copr_be.py -c $conf
 package quick 0
-package slow 8
+package slow 15
 # (an earlier start may have had another port)
 sed "s|^copr_url.*|copr_url = http://127.0.0.1:$port|" /var/lib/copr-backend/copr-cli.conf \
     >"$work/copr-cli.conf" || fail "no configuration for copr-cli"
@@ -130,28 +168,50 @@ must active
 [ "$(prop MainPID)" = "$master" ] || fail "another master after reload"
 
 begin "restart while it builds"
-builds="$(submit slow) $(submit slow) $(submit quick)"
-within 30 is "${builds%% *}" running
+load
 must systemctl restart $unit
 must active
-for build in $builds; do within 90 is "$build" succeeded; done
+finished
+
+begin "stop while it builds, later a start"
+load
+must systemctl stop $unit
+[ "$(prop Result)" = success ] || fail "result $(prop Result)"
+must nothing_left
+must systemctl start $unit
+finished
+
+begin "enabled: it comes up with the machine"
+must systemctl stop $unit
+must systemctl start multi-user.target
+within 20 active
+
+begin "a bad configuration at the start"
+must systemctl stop $unit
+configure 2 "nonsense = 1"
+must_fail 1 systemctl start $unit
+[ "$(prop ActiveState)" = failed ] || fail "state $(prop ActiveState)"
+[ "$(prop ExecMainStatus)" = 2 ] || fail "exit code $(prop ExecMainStatus)"
+[ "$(prop NRestarts)" = 0 ] || fail "tried again, for nothing"
+within 10 said "unknown key"
+must gone
+configure
+must systemctl start $unit
 
 begin "crash of the master while it builds"
-builds="$(submit slow) $(submit slow) $(submit quick) $(submit quick)"
-within 30 is "${builds%% *}" running
+load
 master=$(prop MainPID)
 kill -9 "$master"
 within 20 other_master "$master"
-for build in $builds; do within 90 is "$build" succeeded; done
+finished
 
 begin "watchdog bite"
-builds="$(submit slow) $(submit quick)"
-within 30 is "${builds%% *}" running
+load
 master=$(prop MainPID)
 kill -STOP "$master"
 within 40 other_master "$master"
 must said "atchdog"
-for build in $builds; do within 90 is "$build" succeeded; done
+finished
 
 begin "log files after a rotation"
 mv /var/log/copr-backend/backend.log /var/log/copr-backend/backend.log.1
@@ -159,7 +219,15 @@ must copr_be.py reopen-logs
 build=$(submit quick)
 within 60 is "$build" succeeded
 within 10 grep -q "$build" /var/log/copr-backend/backend.log
-if command -v logrotate >/dev/null; then must logrotate -d /etc/logrotate.d/copr-backend; fi
+if command -v logrotate >/dev/null; then
+    must logrotate -f -s "$work/logrotate" /etc/logrotate.d/copr-backend
+    build=$(submit quick)
+    within 60 is "$build" succeeded
+    within 10 grep -q "$build" /var/log/copr-backend/backend.log
+    grep -q "$build" /var/log/copr-backend/backend.log.1 && fail "the old file is still written to"
+else
+    echo "   without logrotate, which is not installed here"
+fi
 
 begin "journal"
 journal() { journalctl --no-pager -o cat -u $unit --since "$first" "$@"; }
@@ -185,7 +253,7 @@ within 60 is "$waiting" succeeded
 begin "stop"
 must systemctl stop $unit
 [ "$(prop Result)" = success ] || fail "result $(prop Result)"
-must gone
+must nothing_left
 [ ! -e /run/copr-backend ] || fail "/run/copr-backend is left"
 must_fail 3 copr_be.py status
 must systemctl disable $unit
@@ -195,14 +263,45 @@ must copr_be.py --daemonize
 master=$(cat /run/copr-backend/copr-be.pid)
 must_fail 3 copr_be.py --daemonize
 grep -q "pid $master " "$work/out" || fail "does not name pid $master"
+load
 kill -9 "$master"
 within 10 gone
 must copr_be.py --daemonize
 must copr_be.py status
-build=$(submit quick)
-within 60 is "$build" succeeded
+finished
 must copr_be.py stop
-must gone
+must nothing_left
 [ ! -e /run/copr-backend/copr-be.pid ] || fail "the pid file is left"
+
+begin "Type=forking: PIDFile= and --daemonize"
+cat >$forking <<UNIT
+[Service]
+Type=forking
+PIDFile=/run/copr-backend/copr-be.pid
+ExecStart=/usr/local/bin/copr_be.py -c $conf --daemonize
+ExecReload=/usr/local/bin/copr_be.py -c $conf reload
+KillMode=mixed
+Restart=on-failure
+RestartSec=1
+RuntimeDirectory=copr-backend
+UNIT
+unit=copr-forking.service
+must systemctl daemon-reload
+must systemctl start $unit
+must active
+[ "$(prop MainPID)" = "$(cat /run/copr-backend/copr-be.pid)" ] || fail "PIDFile= is not understood"
+must systemctl reload $unit
+load
+master=$(prop MainPID)
+kill -9 "$master"
+within 30 other_master "$master"
+finished
+load
+must systemctl stop $unit
+[ "$(prop Result)" = success ] || fail "result $(prop Result)"
+must nothing_left
+must systemctl start $unit
+finished
+must systemctl stop $unit
 
 echo "all promises kept"
