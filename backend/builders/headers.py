@@ -1,4 +1,8 @@
-"""Reads RPM headers inside the sandbox: rpm itself parses them, out of our reach."""
+"""What RPM files say of themselves.
+
+Usual ones are read here, with digests (`rpmheader`). Of source packages anything odd is left to
+rpm itself, in the sandbox, where their spec files are unpacked, too.
+"""
 
 import re
 from pathlib import Path
@@ -7,6 +11,7 @@ from backend.builders import Package, SourceInfo, rpmheader
 from backend.builders.collect import SAFE_NAME
 from backend.builders.sandbox import Area, Sandbox
 from backend.exceptions import BuildError, InfrastructureError, ToolExceeded
+from backend.process import Result
 
 TIMEOUT = 600
 MAX_SPEC = 8 * 1024**2
@@ -20,6 +25,9 @@ _TAGS = (
     r"[%{NOSOURCE} ][%{NOPATCH} ]\n[%{EXCLUSIVEARCH} ]\n[%{EXCLUDEARCH} ]\n[%{BUILDARCHS} ]\n"
 )
 _COUNT = 10
+#: Lists of architectures, in the same order.
+_ARCHES = (1061, 1059, 1089)  # EXCLUSIVEARCH, EXCLUDEARCH, BUILDARCHS
+_FILEFLAGS, _BASENAMES, _IS_SPEC = 1037, 1117, 1 << 5
 
 _INSPECT = r"""
 f=/in.src.rpm
@@ -33,16 +41,20 @@ printf 'OK\n%s\n%s\n' "${tags%.}$spec" .
 [ "$spec" ] || exit 0
 rpm2cpio "$f" | cpio --quiet -i --to-stdout -- "$spec" "./$spec" 2>/dev/null
 """
+#: The same once all but the spec file is known, $1.
+_SPEC = r"""
+rpm2cpio /in.src.rpm | cpio --quiet -i --to-stdout -- "$1" "./$1" 2>/dev/null
+"""
 
 
 def inspect(sandbox: Sandbox, area: Area, srpm: Path) -> tuple[SourceInfo, bool]:
     """What the copy `in.src.rpm` in the area says of itself, and whether it is a nosrc package."""
-    binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm"]
-    with sandbox.command(area, ["/bin/sh", "-c", _INSPECT, "sh", _TAGS], binds=binds) as command:
-        try:
-            result = command.run(TIMEOUT, limit=MAX_SPEC + 1024**2)
-        except ToolExceeded as error:
-            raise BuildError(f"{srpm.name} cannot be read within limits: {error}") from error
+    known = _known(area.path / "in.src.rpm")
+    if known:
+        spec = _run(sandbox, area, srpm, _SPEC, known[_COUNT]).stdout
+        if spec:
+            return _source(srpm, known, spec), bool(_words(known[6]))
+    result = _run(sandbox, area, srpm, _INSPECT, _TAGS)
     word, _, rest = result.stdout.partition(b"\n")
     if word in (b"BAD", b"DAMAGED"):
         raise BuildError(_complaint(srpm, (area.path / "in.src.rpm")))
@@ -51,6 +63,47 @@ def inspect(sandbox: Sandbox, area: Area, srpm: Path) -> tuple[SourceInfo, bool]
     *lines, spec = rest.split(b"\n", _COUNT + 2)
     fields = [line.decode("utf-8", "replace").strip() for line in lines]
     return _source(srpm, fields, spec), bool(_words(fields[6]))
+
+
+def _run(sandbox: Sandbox, area: Area, srpm: Path, text: str, argument: str) -> Result:
+    binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm"]
+    with sandbox.command(area, ["/bin/sh", "-c", text, "sh", argument], binds=binds) as command:
+        try:
+            return command.run(TIMEOUT, limit=MAX_SPEC + 1024**2)
+        except ToolExceeded as error:
+            raise BuildError(f"{srpm.name} cannot be read within limits: {error}") from error
+
+
+def _known(copy: Path) -> list[str] | None:
+    """The fields that `_INSPECT` prints, with the spec file's name; None if rpm is to be asked:
+    of what is not a usual source package, or damaged."""
+    try:
+        header = rpmheader.read(copy)
+    except BuildError:
+        return None
+    flags, names = header.numbers(_FILEFLAGS), header.texts(_BASENAMES)
+    specs = [name for name, flag in zip(names, flags, strict=False) if flag & _IS_SPEC]
+    specs = specs or [name for name in names if name.endswith(".spec")]
+    arches = [header.texts(tag) for tag in _ARCHES]
+    odd = any(tag in header.tags and not found for tag, found in zip(_ARCHES, arches, strict=True))
+    left_out = header.numbers(rpmheader.NOSOURCE) + header.numbers(rpmheader.NOPATCH)
+    odd |= header.partial and not left_out
+    if odd or not header.source or not specs or not _SPEC_NAME.fullmatch(specs[0]):
+        return None
+    name, version, release, arch = (header.text(tag) for tag in _IDENTITY)
+    epoch = "" if header.epoch is None else str(header.epoch)
+    lists = [" ".join(found) for found in arches]
+    return [
+        name,
+        epoch,
+        version,
+        release,
+        arch,
+        "1",
+        " ".join(map(str, left_out)),
+        *lists,
+        specs[0],
+    ]
 
 
 def _source(srpm: Path, fields: list[str], spec: bytes) -> SourceInfo:

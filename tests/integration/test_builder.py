@@ -77,15 +77,15 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> RpmbuildBuilder:
     return made
 
 
-def source(tmp_path: Path, build: str = ":", files: str = FILES, tags: str = "") -> Path:
+def source(
+    tmp_path: Path, build: str = ":", files: str = FILES, tags: str = "", define: str = ""
+) -> Path:
     spec = tmp_path / "tiny.spec"
     spec.write_text(SPEC.format(build=build, files=files, tags=tags or "BuildArch: noarch"))
     top = tmp_path / "top"
-    subprocess.run(
-        ["rpmbuild", "-bs", "--nodeps", "--define", f"_topdir {top}", str(spec)],
-        check=True,
-        capture_output=True,
-    )
+    argv = ["rpmbuild", "-bs", "--nodeps", "--define", f"_topdir {top}"]
+    argv += ["--define", f"_sourcedir {tmp_path}", *(["--define", define] if define else [])]
+    subprocess.run([*argv, str(spec)], check=True, capture_output=True)
     return next((top / "SRPMS").iterdir())
 
 
@@ -248,6 +248,35 @@ def test_inspect(builder: RpmbuildBuilder, tmp_path: Path, workdir: Path) -> Non
     assert info.spec == (tmp_path / "tiny.spec").read_bytes()
     assert (info.spec_name, info.exclusivearch) == ("tiny.spec", ("x86_64", "s390x"))
     assert info.buildarch == ("noarch",)
+
+
+@pytest.mark.parametrize(
+    ("tags", "define"),
+    [
+        ("ExcludeArch: s390x ppc64le\nURL: http://x", ""),
+        ("Source0: absent.tar\nNoSource: 0", ""),
+        ("", "_source_payload w9.gzdio"),
+        ("", "_source_payload w7.xzdio"),
+        ("", "_source_payload w.ufdio"),
+        ("", "_source_filedigest_algorithm 1"),
+    ],
+)
+def test_what_is_read_here_is_what_rpm_reads(
+    builder: RpmbuildBuilder,
+    tmp_path: Path,
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tags: str,
+    define: str,
+) -> None:
+    (tmp_path / "absent.tar").touch()
+    srpm = source(tmp_path, tags=tags, define=define)
+    assert headers._known(srpm)
+    ours = builder.inspect(srpm, workdir, 0)
+    builder.cleanup(workdir, 0)
+    workdir.mkdir(mode=0o700)
+    monkeypatch.setattr(headers, "_known", lambda _copy: None)
+    assert builder.inspect(srpm, workdir, 0) == ours
 
 
 def test_inspect_refuses_what_is_no_source_package(
