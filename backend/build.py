@@ -100,7 +100,7 @@ def _tell_start(shop: Workshop, task: Task) -> None:
     text = f"build {task.task_id}: running ({task.owner}/{task.dirname})"
     if isinstance(task, RpmTask):
         event = shop.event(text, kind="task.running")
-        shop.queues.tell_place(task.task_id, task.result_dir, event)
+        shop.queues.tell_place(task.task_id, rpmtask.told(task), event)
     else:  # its place follows from its number
         shop.say(text, kind="task.running")
 

@@ -109,7 +109,8 @@ WORKER_PREFIX: Final = "copr-be:worker:"
 WORKERS_KEY: Final = "copr-be:workers"
 #: Fencing token, one INCR per start.
 ATTEMPT_KEY: Final = "copr-be:attempt:{task}"
-#: Hash: deaths (workers that died over the task), faults (the farm could not do it).
+#: Hash: deaths (workers that died over the task), faults (the farm could not do it), told (where
+#: the results of the last start lie: `backend.records.Told`).
 TASK_KEY: Final = "copr-be:task:{task}"
 #: Sorted set of who died lately (tasks whose worker did, job grabbers), by time.
 DEATHS_KEY: Final = "copr-be:deaths"
@@ -118,8 +119,15 @@ LATELY: Final = 600.0
 #: There for KEEP_DELIVERED seconds: the frontend has accepted the task's success.
 DELIVERED_KEY: Final = "copr-be:delivered:{task}"
 KEEP_DELIVERED: Final = 3600
+#: So long, in seconds, it is known where a task lies that ended without a report.
+KEEP_TOLD: Final = 3600
 #: Set of task ids that a worker must stop.
 CANCEL_KEY: Final = "copr-be:cancel"
+#: Set of tasks that may be published although they have ended otherwise: to be asked for.
+OWED_KEY: Final = "copr-be:owed"
+#: Hash: `<what> <task id>` → JSON of what the frontend (or a repository) breaks over, and is
+#: tried again (`backend.records.Trouble`).
+KEPT_KEY: Final = "copr-be:kept"
 #: List of reports that the frontend has not accepted yet, oldest first.
 OUTBOX_KEY: Final = "copr-be:outbox"
 #: Set of the tasks whose report is being sent, or was with unknown success.

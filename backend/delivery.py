@@ -4,30 +4,33 @@ Terminal updates are not idempotent (PROTOCOL E.3): a report whose sending was i
 sent again only if the frontend still calls its task unfinished.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from backend.constants import Status
-from backend.exceptions import FrontendBroken, FrontendError, FrontendRefused
+from backend.exceptions import FrontendBroken, FrontendError, FrontendRefused, FrontendSilent
 from backend.frontend import Frontend
 from backend.queues import Report
 
 #: Reports in one request, at most.
 BATCH = 100
+#: So many in a batch may be met by silence, each until the request's time is over.
+SILENT = 2
+_LISTS = {"results", "built_packages"}
 
 
 @dataclass
 class Outcome:
-    """What became of a batch. `stuck`: the frontend breaks over these alone; `error`: why the
-    rest is still to be sent."""
+    """What became of a batch. `stuck`: the frontend breaks over these alone, and why; `error`: why
+    the rest is still to be sent."""
 
     delivered: list[Report] = field(default_factory=list)
     refused: list[tuple[Report, str]] = field(default_factory=list)
     stuck: list[tuple[Report, str]] = field(default_factory=list)
     error: str = ""
-    #: Those of `stuck` over which an update itself broke.
-    breaks: set[str] = field(default_factory=set)
+    #: It took an update: those over which it breaks are to blame for that themselves.
+    works: bool = False
 
 
 def reduced(build: Mapping[str, Any], why: str) -> dict[str, Any] | None:
@@ -36,13 +39,20 @@ def reduced(build: Mapping[str, Any], why: str) -> dict[str, Any] | None:
     First without the lists of packages, which it allows to leave out; then a plain failure;
     then nothing (None).
     """
-    lists = {"results", "built_packages"}
-    if lists & build.keys():
-        return {key: value for key, value in build.items() if key not in lists}
+    if _LISTS & build.keys():
+        return {key: value for key, value in build.items() if key not in _LISTS}
     if build.get("status") == Status.FAILED:
         return None
     failure = f"the frontend cannot take the result: {why}"
     return {**build, "status": int(Status.FAILED), "failure": failure}
+
+
+def patience(build: Mapping[str, Any], limit: float) -> float:
+    """How long, in seconds, a report is sent as it is before `reduced` is, if the task is to be
+    failed after `limit`."""
+    if _LISTS & build.keys():
+        return limit / 2
+    return 2 * limit if build.get("status") == Status.FAILED else limit
 
 
 def choose(reports: Iterable[Report], without: Collection[str] = ()) -> list[Report]:
@@ -56,45 +66,19 @@ def choose(reports: Iterable[Report], without: Collection[str] = ()) -> list[Rep
     return list(chosen.values())
 
 
-def send(
-    frontend: Frontend,
-    batch: list[Report],
-    doubtful: Collection[str],
-    prepare: Callable[[str], None] = lambda _: None,
-) -> Outcome:
-    """Send the batch; `doubtful` task ids may have been sent before. Raises nothing.
-
-    `prepare` is called with each task that failed without a build of its own, and raises
-    FrontendError if that report cannot be sent yet.
-    """
+def send(frontend: Frontend, batch: list[Report], doubtful: Collection[str]) -> Outcome:
+    """Send the batch; `doubtful` task ids may have been sent before. Raises nothing."""
     outcome = Outcome()
     try:
-        rest = _prepared(batch, prepare, outcome)
+        rest = batch
         if doubtful:
             rest = _still_wanted(frontend, rest, doubtful, outcome)
-        if rest and not _together(frontend, rest, outcome):
-            # It broke over the batch: what it had taken over before that, nobody knows.
-            everyone = {report.task_id for report in rest}
-            for report in _still_wanted(frontend, rest, everyone, outcome):
-                _alone(frontend, report, outcome)
+        if len(rest) > 1:
+            rest = _together(frontend, rest, outcome)
+        _one_by_one(frontend, rest, outcome)
     except (FrontendError, FrontendRefused) as error:
         outcome.error = str(error)
     return outcome
-
-
-def _prepared(
-    batch: list[Report], prepare: Callable[[str], None], outcome: Outcome
-) -> list[Report]:
-    ready = []
-    for report in batch:
-        if report.build.get("status") == Status.FAILED and "started_on" not in report.build:
-            try:
-                prepare(report.task_id)
-            except FrontendError as error:
-                outcome.stuck.append((report, str(error)))
-                continue
-        ready.append(report)
-    return ready
 
 
 def _still_wanted(
@@ -106,29 +90,35 @@ def _still_wanted(
     return [report for report in batch if report not in done]
 
 
-def _together(frontend: Frontend, reports: list[Report], outcome: Outcome) -> bool:
+def _together(frontend: Frontend, reports: list[Report], outcome: Outcome) -> list[Report]:
+    """Returns those that are to go one by one."""
     try:
         frontend.update([report.build for report in reports])
-    except (FrontendRefused, FrontendBroken) as error:
-        if len(reports) > 1:
-            return False
-        _blame(error, reports[0], outcome)
-    else:
-        outcome.delivered += reports
-    return True
+    except (FrontendRefused, FrontendBroken, FrontendSilent):
+        # It broke over the batch: what it had taken over before that, nobody knows.
+        everyone = {report.task_id for report in reports}
+        return _still_wanted(frontend, reports, everyone, outcome)
+    outcome.delivered += reports
+    outcome.works = True
+    return []
 
 
-def _alone(frontend: Frontend, report: Report, outcome: Outcome) -> None:
-    try:
-        frontend.update([report.build])
-        outcome.delivered.append(report)
-    except (FrontendRefused, FrontendBroken) as error:
-        _blame(error, report, outcome)
-
-
-def _blame(error: Exception, report: Report, outcome: Outcome) -> None:
-    if isinstance(error, FrontendRefused):
-        outcome.refused.append((report, str(error)))
-    else:
-        outcome.stuck.append((report, str(error)))
-        outcome.breaks.add(report.task_id)
+def _one_by_one(frontend: Frontend, reports: list[Report], outcome: Outcome) -> None:
+    silent = 0
+    for report in reports:
+        try:
+            frontend.update([report.build])
+        except FrontendRefused as error:
+            outcome.refused.append((report, str(error)))
+        except FrontendBroken as error:
+            outcome.stuck.append((report, str(error)))
+        except FrontendSilent as error:
+            if not _still_wanted(frontend, [report], {report.task_id}, outcome):
+                continue  # only the answer got lost
+            outcome.stuck.append((report, str(error)))
+            silent += 1
+            if silent == SILENT:
+                raise  # to be silent over each of them takes long
+        else:
+            outcome.delivered.append(report)
+            outcome.works = True

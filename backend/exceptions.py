@@ -68,6 +68,10 @@ class FrontendBroken(FrontendError):
     """The frontend answered, but nothing that can be used; whoever asks sets a limit to that."""
 
 
+class FrontendSilent(FrontendError):
+    """No answer came: the frontend is away, or it breaks over this one request (PROTOCOL E.7)."""
+
+
 class Unreachable(FrontendBroken):
     """A server that the build needs is away: dist-git, its lookaside cache, an upload."""
 

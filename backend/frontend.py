@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from backend.action import PendingAction
 from backend.constants import API_VERSION, API_VERSION_HEADER, SRPM_CHROOT, ActionResult
@@ -16,6 +16,7 @@ from backend.exceptions import (
     FrontendBroken,
     FrontendError,
     FrontendRefused,
+    FrontendSilent,
     ProtocolError,
 )
 from backend.job import PendingTask
@@ -27,6 +28,11 @@ MAX_VALUES = 3_000_000
 #: Not the application's own answers: it, or what stands before it, is away for a while.
 _AWAY = (408, 429, 502, 503, 504)
 _CHUNK = 1 << 20
+
+
+def _part(task_id: str) -> str:
+    """For a path: what the frontend named, even if it is no task id at all."""
+    return quote(task_id, safe="@:+~^")
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class Frontend:
         except (http.client.HTTPException, OSError) as error:
             self.close()
             reason = str(error) or type(error).__name__
-            raise FrontendError(f"{method} {self._base}{path}: {reason}") from error
+            raise FrontendSilent(f"{method} {self._base}{path}: {reason}") from error
         return self._judge(f"{method} {self._base}{path}", reply, text)
 
     @staticmethod
@@ -180,7 +186,7 @@ class Frontend:
     def task(self, task_id: str) -> Mapping[str, Any] | None:
         """The full record of a task; None when the frontend no longer wants it built."""
         kind = "get-srpm-build-task" if task_id.isdigit() else "get-build-task"
-        record = self._call(f"{kind}/{task_id}/")
+        record = self._call(f"{kind}/{_part(task_id)}/")
         if record is not None and not isinstance(record, dict):
             raise FrontendBroken(f"{kind}/{task_id}/: the answer is no object")
         return record
@@ -210,7 +216,7 @@ class Frontend:
 
     def canceled(self, task_id: str, was_running: bool) -> None:
         """Acknowledge a cancel request."""
-        self._call(f"build-tasks/canceled/{task_id}/", was_running)
+        self._call(f"build-tasks/canceled/{_part(task_id)}/", was_running)
 
     def reschedule(self, task_id: str) -> None:
         """Have a starting or running task shown as pending again; it need not be one."""

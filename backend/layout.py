@@ -7,6 +7,7 @@ Pure: joins names that `backend.job` has checked already.
 """
 
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, unquote
 
 from backend.constants import SRPM_CHROOT
@@ -38,22 +39,42 @@ DEVEL = "devel"
 PREVIOUS = "prev_build_backup"
 
 
+class Place(Protocol):
+    """Where results belong: a `job.Task`, or what is remembered of one."""
+
+    @property
+    def owner(self) -> str:
+        """User, or @group."""
+
+    @property
+    def dirname(self) -> str:
+        """Directory of the project."""
+
+    @property
+    def chroot_dir(self) -> str:
+        """The chroot, or `srpm-builds`."""
+
+    @property
+    def result_dir(self) -> str:
+        """Of this one build."""
+
+
 def publishing(statedir: Path) -> Path:
     """Directory in which those who publish are to be seen, and where it failed."""
     return statedir / "publishing"
 
 
-def project_path(destdir: Path, task: Task) -> Path:
+def project_path(destdir: Path, task: Place) -> Path:
     """Directory of the project (or of one of its side directories, `name:pr:7`)."""
     return destdir / task.owner / task.dirname
 
 
-def repo_path(destdir: Path, task: Task) -> Path:
+def repo_path(destdir: Path, task: Place) -> Path:
     """The chroot's directory: root of a dnf repository, or `srpm-builds`."""
     return project_path(destdir, task) / task.chroot_dir
 
 
-def result_path(destdir: Path, task: Task) -> Path:
+def result_path(destdir: Path, task: Place) -> Path:
     """The directory of this one build."""
     return repo_path(destdir, task) / task.result_dir
 
@@ -67,7 +88,7 @@ def local_path(destdir: Path, path: str) -> Path:
     return destdir.joinpath(*parts)
 
 
-def result_url(baseurl: str, task: Task, name: str = "") -> str:
+def result_url(baseurl: str, task: Place, name: str = "") -> str:
     """URL of the result directory (with its final slash), or of a file in it."""
     parts = (task.owner, task.dirname, task.chroot_dir, task.result_dir)
     path = "/".join(quote(part, safe="@:+~^") for part in parts)

@@ -47,7 +47,8 @@ class Report:
 
 #: KEYS attempt, claim, worker, outbox, cancel set, task, events; ARGV attempt number, task id,
 #: report (or empty), wake channel, message, message of a start that is not the newest any more,
-#: "1" for a success, event (or empty), most events. A start is fresh if it has the newest number
+#: "1" for a success, event (or empty), most events, seconds to remember where an unreported task
+#: lies. A start is fresh if it has the newest number
 #: and still holds its claim. Returns 1, 0 if it is not fresh, 2 (and changes nothing) for a
 #: success that is to be canceled.
 _FINISH = """
@@ -65,7 +66,12 @@ redis.call('SREM', KEYS[5], ARGV[2])
 if ARGV[3] ~= '' then
   redis.call('RPUSH', KEYS[4], ARGV[3])
 else
+  local told = redis.call('HGET', KEYS[6], 'told')
   redis.call('DEL', KEYS[1], KEYS[6])
+  if told then
+    redis.call('HSET', KEYS[6], 'told', told)
+    redis.call('EXPIRE', KEYS[6], ARGV[10])
+  end
 end
 if ARGV[8] ~= '' then
   redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[9], '*', 'event', ARGV[8])
@@ -208,7 +214,7 @@ class Queues(Register, Records):
     def finish(self, claim: Claim, build: Mapping[str, Any] | None, event: str = "") -> bool:
         """End a claim, in one atomic step and one round trip: `build` goes into the outbox and
         `event` (see `Events.text`) onto the stream; with None for `build` there is nothing to
-        report, and what is known of the task is forgotten.
+        report, and what is known of the task is forgotten: in an hour also where it lies.
 
         False, and nothing reported, when the claim is not held any more or a newer start of
         the task has taken over: so it can be repeated when the answer got lost. Raises
@@ -228,7 +234,7 @@ class Queues(Register, Records):
         stale = wake.encode("free")
         success = build is not None and build.get("status") == names.Status.SUCCEEDED
         args = (claim.attempt, claim.task_id, report, names.WAKE_CHANNEL, message, stale)
-        last = ("1" if success else "", event, names.EVENTS_MAXLEN)
+        last = ("1" if success else "", event, names.EVENTS_MAXLEN, names.KEEP_TOLD)
         answer = self._run_finish(len(keys), *keys, *args, *last)
         if answer == 2:
             raise Canceled("canceled on request, when it was built already")

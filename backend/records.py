@@ -1,10 +1,48 @@
 """What Redis remembers of single tasks: attempts, deaths, faults and where their results lie."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
 import redis
 
 from backend import constants as names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """Where the results of a task's last start belong, as its record told: enough to take them
+    out of the repository again, whatever the frontend says of the task by then."""
+
+    owner: str
+    dirname: str
+    chroot_dir: str
+    result_dir: str
+    devel: bool
+
+    @classmethod
+    def read(cls, raw: object) -> Self | None:
+        """From the JSON in Redis; None if there is none."""
+        return cls(**json.loads(str(raw))) if raw else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Something that fails for one task alone, and is tried again: since when (epoch), how often,
+    and why the last time. `what` is cancel, report or withdrawal."""
+
+    task: str
+    what: str
+    why: str
+    since: float
+    tries: int
+
+
+def troubles(client: "redis.Redis") -> list[Trouble]:
+    """What is kept and tried again, the oldest first."""
+    raw = cast(Mapping[str, str], client.hgetall(names.KEPT_KEY))
+    return sorted((Trouble(**json.loads(text)) for text in raw.values()), key=lambda t: t.since)
 
 
 class Records:
@@ -60,13 +98,20 @@ class Records:
 
     def place(self, task_id: str) -> str:
         """The result directory that the task's last start told; empty if none did."""
-        return str(self.client.hget(names.TASK_KEY.format(task=task_id), "result_dir") or "")
+        told = self.told(task_id)
+        return told.result_dir if told else ""
 
-    def tell_place(self, task_id: str, result_dir: str, event: str = "") -> None:
-        """Remember the result directory, which every later report must repeat; `event` (see
+    def told(self, task_id: str) -> Told | None:
+        """Where the results of the task's last start belong; None if nobody told."""
+        return Told.read(self.client.hget(names.TASK_KEY.format(task=task_id), "told"))
+
+    def tell_place(self, task_id: str, told: Told, event: str = "") -> None:
+        """Remember where the results belong: every later report must repeat it. `event` (see
         `Events.text`) goes onto the stream in the same round trip."""
+        key = names.TASK_KEY.format(task=task_id)
         pipe = self.client.pipeline(transaction=False)
-        pipe.hset(names.TASK_KEY.format(task=task_id), "result_dir", result_dir)
+        pipe.hset(key, "told", json.dumps(vars(told)))
+        pipe.persist(key)  # of an earlier start that ended without a report
         if event:
             pipe.xadd(names.EVENTS_KEY, {"event": event}, maxlen=names.EVENTS_MAXLEN)
         pipe.execute()
@@ -74,6 +119,30 @@ class Records:
     def supersede(self, task_id: str) -> None:
         """Whoever builds the task now is not to report it: it stops by itself."""
         self.client.incr(names.ATTEMPT_KEY.format(task=task_id))
+
+    def lapse(self, task_id: str) -> None:
+        """A task that is nowhere on the conveyor any more; a request to cancel it may still come,
+        and then it must be known where it lies."""
+        key = names.TASK_KEY.format(task=task_id)
+        told = self.client.hget(key, "told")
+        self.forget(task_id)
+        if told:
+            pipe: Any = self.client.pipeline(transaction=True)
+            pipe.hset(key, "told", told)
+            pipe.expire(key, names.KEEP_TOLD)
+            pipe.execute()
+
+    def owe(self, task_id: str) -> None:
+        """Nobody remembers whether and where the task was published: to be asked for."""
+        self.client.sadd(names.OWED_KEY, task_id)
+
+    def owed(self) -> list[str]:
+        """What `owe` noted, until `paid`."""
+        return sorted(str(task) for task in cast(set[str], self.client.smembers(names.OWED_KEY)))
+
+    def paid(self, task_id: str) -> None:
+        """Nothing of the task is published."""
+        self.client.srem(names.OWED_KEY, task_id)
 
     def forget(self, task_id: str) -> None:
         """A task that is nowhere on the conveyor any more leaves nothing behind."""

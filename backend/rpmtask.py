@@ -9,6 +9,7 @@ from backend import layout, repository
 from backend.builders import Builder, BuildRequest, Buildroot, Package
 from backend.config import Config
 from backend.job import RpmTask
+from backend.records import Told
 from backend.repository import Manners
 from backend.results import ResultDir
 
@@ -99,16 +100,32 @@ def publish(config: Config, task: RpmTask, manners: Manners = _PLAIN) -> None:
     repository.publish(repo, build=task.result_dir, devel_url=url, manners=manners, policy=policy)
 
 
+def told(task: RpmTask) -> Told:
+    """What must be remembered of a task so that it can be retracted without its record."""
+    return Told(
+        owner=task.owner,
+        dirname=task.dirname,
+        chroot_dir=task.chroot_dir,
+        result_dir=task.result_dir,
+        devel=task.devel,
+    )
+
+
 def retract(config: Config, task: RpmTask, manners: Manners = _PLAIN) -> None:
     """Take what an earlier attempt published back out of the same metadata."""
-    repo, url = layout.repo_path(config.destdir, task), _devel_url(config, task)
+    retract_told(config, told(task), manners)
+
+
+def retract_told(config: Config, place: Told, manners: Manners = _PLAIN) -> None:
+    """The same for a task of which only that is known."""
+    repo, url = layout.repo_path(config.destdir, place), _devel_url(config, place)
     policy = repository.policy(config, repo)
-    repository.retract(repo, task.result_dir, url, manners, policy)
+    repository.retract(repo, place.result_dir, url, manners, policy)
 
 
-def _devel_url(config: Config, task: RpmTask) -> str:
-    url = layout.result_url(config.results_url, task)
-    return url.rstrip("/").rpartition("/")[0] if task.devel else ""
+def _devel_url(config: Config, place: Told | RpmTask) -> str:
+    url = layout.result_url(config.results_url, place)
+    return url.rstrip("/").rpartition("/")[0] if place.devel else ""
 
 
 def make_repositories(config: Config, task: RpmTask) -> None:

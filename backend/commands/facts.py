@@ -16,6 +16,7 @@ from backend.config import Config
 from backend.events import Event
 from backend.process import ProcessId
 from backend.queues import Queues
+from backend.records import troubles
 from backend.redis_server import connect
 
 #: How much of the event stream, and of the log file, is searched for errors.
@@ -43,6 +44,8 @@ class Facts:
     backlog: int | None = None
     startable: int | None = None
     outbox: int | None = None
+    #: What fails for single tasks, and is tried again.
+    kept: list[dict[str, Any]] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
     waiting: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -139,6 +142,7 @@ def _read(client: "redis.Redis", facts: Facts, now: float) -> None:
     for worker in facts.workers:
         worker["waits"] = no_host.get(worker["name"])
     facts.outbox = int(client.llen(constants.OUTBOX_KEY))
+    facts.kept = [asdict(trouble) for trouble in troubles(client)]
     if (reason := client.get(constants.DRAIN_KEY)) is not None:
         facts.drained = facts.drained or str(reason)
     facts.errors = _stream_errors(client)

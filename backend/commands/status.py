@@ -37,7 +37,8 @@ def exit_code(facts: Facts) -> Exit:
 def render(facts: Facts, now: float) -> list[str]:
     """The lines for a terminal."""
     return [*_head(facts, now), *_groups(facts), *_builds(facts), *_hosts(facts, now),
-            *_waits(facts, now), *_publishing(facts, now), *_errors(facts, now)]  # fmt: skip
+            *_waits(facts, now), *_kept(facts, now), *_publishing(facts, now),
+            *_errors(facts, now)]  # fmt: skip
 
 
 def _head(facts: Facts, now: float) -> Iterator[str]:
@@ -130,6 +131,17 @@ def _waits(facts: Facts, now: float) -> Iterator[str]:
         yield from table(rows)
     if facts.outbox:
         yield f"outbox: {count(facts.outbox, 'report')} that the frontend has not taken yet"
+
+
+def _kept(facts: Facts, now: float) -> Iterator[str]:
+    """At most ten."""
+    if not facts.kept:
+        return
+    yield ""
+    yield f"kept and tried again, nothing else waits for them: {len(facts.kept)}"
+    for one in facts.kept[:10]:
+        often = f"{duration(now - one['since'])}, {count(one['tries'], 'time')}"
+        yield f"  {one['what']} of {plain(one['task'])}, for {often}: {plain(one['why'])[:300]}"
 
 
 def _publishing(facts: Facts, now: float) -> Iterator[str]:

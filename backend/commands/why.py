@@ -10,13 +10,14 @@ import urllib3
 
 from backend import constants, hostview
 from backend.commands import facts
-from backend.commands.text import duration, plain
+from backend.commands.text import count, duration, plain
 from backend.config import Config
 from backend.constants import Exit
 from backend.exceptions import CoprBackendError, FrontendError, FrontendRefused
 from backend.frontend import Frontend
 from backend.process import ProcessId
 from backend.queues import Queues
+from backend.records import troubles
 from backend.redis_server import connect
 
 
@@ -72,6 +73,15 @@ def conveyor(
             raw = client.hgetall(constants.GRABBER_KEY)
             trouble = raw.get("trouble") or "the next delivery is under way"
             yield report.task_id, f"finished; the frontend has not taken the report yet: {trouble}"
+    yield from kept(client, wanted, now)
+
+
+def kept(client: "redis.Redis", wanted: str, now: float) -> Iterator[tuple[str, str]]:
+    """What fails for it alone, and is tried again."""
+    for one in troubles(client):
+        if matches(one.task, wanted):
+            tried = f"tried {count(one.tries, 'time')} for {duration(now - one.since)}"
+            yield one.task, f"its {one.what} is kept, {tried}, the last trouble: {one.why}"
 
 
 def building(name: str, raw: Mapping[str, str], now: float) -> str:

@@ -3,13 +3,10 @@ crash at any moment only means to do it again."""
 
 import signal
 from collections.abc import Sequence
-from functools import partial
 
-from backend.config import Config
+from backend.daemons.acks import Acks
 from backend.daemons.desk import Desk
-from backend.daemons.withdraw import withdraw
-from backend.exceptions import FrontendRefused
-from backend.frontend import Frontend
+from backend.daemons.withdraw import Withdraw
 
 #: How often the frontend is asked, in seconds, while a task is being ended, or while there is
 #: work of a frontend that sends no wake messages.
@@ -19,31 +16,35 @@ DEAF = 10.0
 
 
 class Cancels:
-    """In a lane of its own, so that no other slow answer delays a cancel."""
+    """In lanes of its own, so that no other slow answer delays a cancel."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, withdraw: Withdraw) -> None:
         self._desk = desk
         self._frontend = desk.frontend()
         self._lane = desk.lane("cancels")
+        self._withdraw = withdraw
+        self._acks = Acks(desk, self._settled)
         self._soon = True
-        self._regular = 0.0
+        self._regular = self._asked = 0.0
         #: Tasks that are being ended → since when (tick).
         self.ending: dict[str, float] = {}
+        self._publishing: set[str] = set()
 
     @property
     def due(self) -> float:
         """The tick of the next question."""
         if self._lane.busy:
             return float("inf")
-        return 0.0 if self._soon else self._regular
+        again = max(self._acks.kept.due, self._asked + ALERT)
+        return 0.0 if self._soon else min(self._regular, again)
 
     def soon(self) -> None:
         """Somebody has canceled something."""
         self._soon = True
 
     def ended(self, task_id: str) -> None:
-        """The task has left its worker, or its report has been delivered."""
-        self._soon |= task_id in self.ending
+        """The task has left its worker or the repository, or its report has been delivered."""
+        self._soon |= task_id in self.ending or task_id in self._publishing
 
     def step(self, tick: float) -> None:
         """Ask if it is time."""
@@ -52,20 +53,27 @@ class Cancels:
         config, conveyor = self._desk.config, self._desk.conveyor
         work = bool(conveyor.flying) or len(conveyor.backlog) > 0
         alert = bool(self.ending) or (work and not config.embedded)
-        self._soon = False
+        self._soon, self._asked = False, tick
         self._regular = tick + (min(ALERT, config.sleeptime) if alert else config.sleeptime)
         self._lane.ask(self._frontend.cancel_requests, self._carry_out, lambda _: None)
 
     def _carry_out(self, task_ids: Sequence[str]) -> None:
         requests = list(dict.fromkeys(task_ids))
         self.ending = {task: since for task, since in self.ending.items() if task in requests}
-        ended = [task_id for task_id in requests if not self._stop(task_id)]
-        if ended:
-            # A success that the frontend took before it heard of the cancel stays one.
-            kept = {task_id for task_id in ended if self._desk.queues.accepted(task_id)}
-            settled = [(task, task in self.ending, task not in kept) for task in ended]
-            request = partial(_settle, self._desk.config, self._frontend, settled)
-            self._lane.ask(request, lambda _: self._settled(ended), lambda _: None)
+        self._publishing &= set(requests)
+        self._acks.kept.only(requests)
+        for task_id in requests:
+            if not self._stop(task_id) and self._unpublished(task_id):
+                self._acks.add(task_id, task_id in self.ending)
+
+    def _unpublished(self, task_id: str) -> bool:
+        """False while it is still to be taken out of the repository."""
+        # A success that the frontend took before it heard of the cancel stays one.
+        if self._desk.queues.accepted(task_id) or self._withdraw.clear(task_id):
+            self._publishing.discard(task_id)
+            return True
+        self._publishing.add(task_id)
+        return False
 
     def _stop(self, task_id: str) -> bool:
         """Stop one task wherever it is; True if that takes time, or its report is to go first."""
@@ -93,19 +101,9 @@ class Cancels:
                 return True
         return False
 
-    def _settled(self, task_ids: Sequence[str]) -> None:
-        for task_id in task_ids:
-            self.ending.pop(task_id, None)
-            self._desk.queues.forget(task_id)
-            self._desk.tell(task_id)
-
-
-def _settle(config: Config, frontend: Frontend, settled: Sequence[tuple[str, bool, bool]]) -> None:
-    """Acknowledge what has ended. Runs in the lane."""
-    for task_id, was_running, unwanted in settled:
-        if unwanted:
-            withdraw(config, frontend, task_id)
-        try:
-            frontend.canceled(task_id, was_running)
-        except FrontendRefused:  # deleted meanwhile: nothing to acknowledge
-            continue
+    def _settled(self, task_id: str) -> None:
+        self.ending.pop(task_id, None)
+        self._publishing.discard(task_id)
+        self._withdraw.settled(task_id)
+        self._desk.queues.forget(task_id)
+        self._desk.tell(task_id)

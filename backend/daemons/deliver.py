@@ -3,91 +3,138 @@
 from collections.abc import Callable
 from functools import partial
 
+from backend.constants import Status
 from backend.daemons.desk import Desk
-from backend.daemons.withdraw import withdraw
-from backend.delivery import BATCH, Outcome, choose, reduced, send
+from backend.daemons.kept import Kept
+from backend.daemons.withdraw import Withdraw
+from backend.delivery import BATCH, Outcome, choose, patience, reduced, send
 from backend.outbox import Outbox
 from backend.queues import Report
 
-#: Seconds until a report over which the frontend breaks is sent again.
-STUCK = 30.0
-#: So often; then less is sent.
-ROUNDS = 4
+#: Longest pause until a report over which the frontend breaks is sent again, in seconds.
+LONGEST = 60.0
 
 
 class Deliver:
     """One batch after the other; what is left when the frontend is away is tried again later.
 
-    `then` is called with each task whose report has been delivered.
+    What it breaks over goes alone, in a lane of its own: no other report waits for that. `then`
+    is called with each task whose report has been delivered.
     """
 
-    def __init__(self, desk: Desk, then: Callable[[str], None]) -> None:
+    def __init__(self, desk: Desk, withdraw: Withdraw, then: Callable[[str], None]) -> None:
         self._desk = desk
         self._then = then
-        self._frontend = desk.frontend()
-        self._lane = desk.lane("deliver")
+        self._withdraw = withdraw
+        self._lane, self._frontend = desk.lane("deliver"), desk.frontend()
+        self._again, self._again_frontend = desk.lane("deliver-again"), desk.frontend()
         self._outbox = Outbox(desk.queues.client)
+        self._kept = Kept(desk, "report", longest=LONGEST)
+        self._published: set[str] = set()
         self._pause = 0.0
         self._not_before = 0.0
-        self._stuck: dict[str, float] = {}
-        self._rounds: dict[str, int] = {}
         self._said = ""
         self._first = True
+        #: The tick at which the frontend last took a report.
+        self._took = float("-inf")
 
     @property
     def due(self) -> float:
         """The tick at which there is something to do."""
-        if self._lane.busy or not self._desk.conveyor.reported:
-            return float("inf")
-        return self._not_before
+        reported = self._desk.conveyor.reported
+        again = float("inf") if self._again.busy or not reported else self._kept.due
+        if self._lane.busy or all(map(self._waits, reported)):
+            return again
+        return min(again, self._not_before)
+
+    def _waits(self, task_id: str) -> bool:
+        return task_id in self._kept or task_id in self._published
+
+    def withdrawn(self, task_id: str) -> None:
+        """The task is not in the repository any more."""
+        self._published.discard(task_id)
 
     def step(self, tick: float) -> None:
-        """Send the next batch if it is time."""
+        """Send what is due."""
         if tick < self.due:
             return
         if self._first:
             # What lay there when we began may have been delivered by a grabber that died.
             self._first = False
             self._outbox.sending(self._outbox.read(0))
-        reports = self._outbox.read(2 * BATCH)
-        if not reports:
-            self._desk.conveyor.reported.clear()
-            return
-        later = {task for task, until in self._stuck.items() if until > tick}
-        batch = choose(reports, without=later)
+        if not self._lane.busy and tick >= self._not_before:
+            self._send_next()
+        if not self._again.busy and tick >= self._kept.due:
+            self._send_again(tick)
+
+    def _send_next(self) -> None:
+        batch = self._ready(self._outbox.read(2 * BATCH))
+        if not batch:  # what waits may hide what does not
+            reports = self._outbox.read(0)
+            batch = self._ready(reports)
+            self._desk.conveyor.reported &= {report.task_id for report in reports}
         if not batch:
-            self._not_before = min(self._stuck[task] for task in later)
             return
         doubtful = self._outbox.sending(batch)
         confirmed = self._desk.conveyor.confirmed
         doubtful |= {report.task_id for report in batch if not confirmed(report.task_id)}
-        prepare = partial(withdraw, self._desk.config, self._frontend)
-        request = partial(send, self._frontend, batch, doubtful, prepare)
-        self._lane.ask(request, self._done, self._broken)
+        self._lane.ask(partial(send, self._frontend, batch, doubtful), self._done, _impossible)
+
+    def _ready(self, reports: list[Report]) -> list[Report]:
+        """Not those of builds that failed otherwise than by their worker's word, and may still be
+        in the repository."""
+        for report in reports:
+            unbuilt = report.build.get("status") == Status.FAILED
+            unbuilt &= "started_on" not in report.build
+            if unbuilt and not self._withdraw.clear(report.task_id):
+                self._published.add(report.task_id)
+        return choose([report for report in reports if not self._waits(report.task_id)])
+
+    def _send_again(self, tick: float) -> None:
+        reports = self._outbox.read(0)
+        for report in reports:
+            task_id = report.task_id
+            if task_id in self._kept and self._kept.may(task_id, tick):
+                request = partial(send, self._again_frontend, [report], {task_id})
+                self._again.ask(request, partial(self._done_again, report), _impossible)
+                return
+        self._kept.only({report.task_id for report in reports})
+
+    def _done_again(self, report: Report, outcome: Outcome) -> None:
+        tick = self._desk.tick()
+        if outcome.error:
+            self._kept.failed(report.task_id, outcome.error, tick)
+        self._settle(outcome, tick)
+        if outcome.works:
+            self._kept.soon(tick)
 
     def _done(self, outcome: Outcome) -> None:
         desk, tick = self._desk, self._desk.tick()
-        for report, text in outcome.refused:
-            desk.events.emit(f"build {report.task_id}: report refused: {text}", "error")
-        self._forget([*outcome.delivered, *(report for report, _ in outcome.refused)], tick)
-        for report, text in outcome.stuck:
-            if report.task_id not in self._stuck:
-                desk.events.emit(f"build {report.task_id}: report kept: {text}", "warning")
-            self._stuck[report.task_id] = tick + STUCK
-            if report.task_id not in outcome.breaks or not self._reduce(report, text, tick):
-                self._outbox.to_the_end(report)
+        self._settle(outcome, tick)
         self._pause = min(desk.config.sleeptime, 2 * self._pause or 0.5) if outcome.error else 0.0
         self._not_before = tick + self._pause
         if outcome.error and outcome.error != self._said:
             desk.events.emit(f"reports kept: {outcome.error}", "warning")
         self._said = outcome.error
 
+    def _settle(self, outcome: Outcome, tick: float) -> None:
+        if outcome.works:
+            self._took = tick
+        for report, text in outcome.refused:
+            self._desk.events.emit(f"build {report.task_id}: report refused: {text}", "error")
+        self._forget([*outcome.delivered, *(report for report, _ in outcome.refused)], tick)
+        for report, text in outcome.stuck:
+            self._kept.failed(report.task_id, text, tick)
+            if not self._reduce(report, text, tick):
+                self._outbox.to_the_end(report)
+
     def _reduce(self, report: Report, why: str, tick: float) -> bool:
-        """After some rounds, say less: a broken report must not be sent for ever."""
-        rounds = self._rounds[report.task_id] = self._rounds.get(report.task_id, 0) + 1
-        if rounds < ROUNDS:
+        """After some time say less: a broken report must not be sent for ever. As long as the
+        frontend takes no other report either, it is not the report's fault."""
+        age = self._kept.age(report.task_id, tick)
+        limit = patience(report.build, self._desk.config.trouble_timeout)
+        if age < limit or self._took < tick - age:
             return False
-        self._rounds[report.task_id] = 0
         less = reduced(report.build, why)
         text = f"build {report.task_id}: the frontend breaks over its report"
         if less is None:
@@ -105,10 +152,11 @@ class Deliver:
             self._desk.tell(report.task_id)
         self._outbox.delivered(reports)
         for report in reports:
-            self._stuck.pop(report.task_id, None)
-            self._rounds.pop(report.task_id, None)
+            self._kept.over(report.task_id)
+            self._withdraw.settled(report.task_id)
             self._desk.conveyor.delivered(report.task_id, tick)
             self._then(report.task_id)
 
-    def _broken(self, error: Exception) -> None:
-        raise error  # `send` reports, and raises nothing
+
+def _impossible(error: Exception) -> None:
+    raise error  # `send` reports, and raises nothing

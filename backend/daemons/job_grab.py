@@ -13,6 +13,7 @@ import redis
 
 from backend import scheduler, wake
 from backend.config import Config
+from backend.constants import KEPT_KEY
 from backend.conveyor import Conveyor
 from backend.daemons import child
 from backend.daemons.board import beat
@@ -24,6 +25,7 @@ from backend.daemons.lanes import Inbox, Lane, listen
 from backend.daemons.mirror import Mirror
 from backend.daemons.notice import Notice
 from backend.daemons.rescue import Rescue
+from backend.daemons.withdraw import Withdraw
 from backend.events import Events
 from backend.fairshare import History
 from backend.frontend import Frontend
@@ -48,8 +50,11 @@ class JobGrab:
         self.conveyor: Conveyor = desk.conveyor
         self.rescue = Rescue(desk)
         self.mirror = Mirror(desk)
-        self.cancels = Cancels(desk)
-        self.deliver = Deliver(desk, self.cancels.ended)
+        desk.queues.client.delete(KEPT_KEY)  # what still fails is found again
+        self.withdraw = Withdraw(desk)
+        self.cancels = Cancels(desk, self.withdraw)
+        self.deliver = Deliver(desk, self.withdraw, self.cancels.ended)
+        self.withdraw.then = [self.cancels.ended, self.deliver.withdrawn]
         self.notice = Notice(desk)
         self.guard = DiskGuard(desk)
         self._limits = Limits.of(desk.config)
@@ -86,6 +91,7 @@ class JobGrab:
         self.guard.step(tick)
         self.fill(tick)
         self.deliver.step(tick)
+        self.withdraw.step(tick)
         self.mirror.step(tick)
         self.show(tick)
         self.conveyor.forget(tick, self.mirror.asked)
@@ -95,7 +101,10 @@ class JobGrab:
     def until_due(self) -> float:
         """Seconds until the next turn must be."""
         tick = self.desk.tick()
-        work = (self.rescue, self.cancels, self.deliver, self.mirror, self.notice, self.guard)
+        work = (
+            *(self.rescue, self.cancels, self.deliver, self.withdraw, self.mirror),
+            *(self.notice, self.guard),
+        )
         plan = self._plan_at if self._plan_at > tick else float("inf")
         return max(0.0, min(plan, *(part.due for part in work)) - tick)
 

@@ -64,7 +64,7 @@ class Mirror:
         for task_id in desk.conveyor.mirror(tasks, self._began):
             if desk.queues.remove(desk.conveyor.flying[task_id].group, task_id):
                 desk.conveyor.dropped(task_id, desk.now(), tick)
-                desk.queues.forget(task_id)
+                desk.queues.lapse(task_id)
 
     def _failed(self, error: Exception) -> None:
         text = str(error)

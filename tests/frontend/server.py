@@ -48,6 +48,16 @@ def hang_up(handler: "Handler") -> None:
     handler.close_connection = True
 
 
+def silence(seconds: float) -> Callable[["Handler"], None]:
+    """No answer for so long, then the connection ends."""
+
+    def answer(handler: "Handler") -> None:
+        threading.Event().wait(seconds)
+        handler.close_connection = True
+
+    return answer
+
+
 class RecordedFrontend(ThreadingHTTPServer):
     """`model` is its database; `files` are served below /files/, a dist-git below /git/."""
 

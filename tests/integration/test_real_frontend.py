@@ -16,7 +16,16 @@ import pytest
 from backend.repository import is_published
 from tests.conftest import wait_until
 from tests.frontend.distgit import DistGit
-from tests.frontend.server import PASSWORD, Fault, RecordedFrontend, body, hang_up, recorded, status
+from tests.frontend.server import (
+    PASSWORD,
+    Fault,
+    RecordedFrontend,
+    body,
+    hang_up,
+    recorded,
+    silence,
+    status,
+)
 from tests.frontend.values import Build
 from tests.integration.farm import SPEC, Farm, make_srpm
 from tests.integration.repositories import listed
@@ -294,6 +303,59 @@ def test_a_cancel_is_acknowledged_and_leaves_only_logs(tmp_path: Path) -> None:
         wanted = ["backend.log.gz", "build.info", "builder-live.log.gz", own]
         wait_until(lambda: names(result) == wanted, 15, "compressed logs, and nothing else")
         assert build.chroots[DEBIAN].status == 2
+
+
+#: What a frontend may do over one single task, for ever.
+BROKEN = {
+    "500": status(500),
+    "404": status(404),
+    "garbage": body(b"<html>"),
+    "hang up": hang_up,
+    "silence": silence(40.0),
+}
+
+
+def never_started(server: RecordedFrontend, number: int) -> list[Build]:
+    """Builds that still wait for dist-git: no task of theirs was ever offered."""
+    with server.lock:
+        project = ("jdoe", "p")
+        builds = [server.model.submit(*project, 1, {}, chroots=[DEBIAN]) for _ in range(number)]
+        for build in builds:
+            build.pkg_name, build.status = "hello", 7
+    return builds
+
+
+@pytest.mark.parametrize(
+    ("path", "how"),
+    [
+        *(("get-build-task", how) for how in BROKEN),
+        *(("canceled", how) for how in ("500", "404", "hang up", "silence")),
+    ],
+)
+def test_one_broken_task_holds_up_no_other_cancel(path: str, how: str) -> None:
+    with serving() as (server, farm):
+        server.model.create("jdoe", "p", [DEBIAN])
+        builds = never_started(server, 6)
+        broken = f"{builds[1].id}-{DEBIAN}"
+        server.faults = [Fault(f"{path}/{broken}", BROKEN[how], 10**6)]
+        with server.lock:
+            for build in builds:
+                server.model.cancel(build.id)
+        wait_until(lambda: set(server.model.cancels) <= {broken}, 10, "the other cancels")
+        if how == "silence":
+            assert server.faults[0].times >= 10**6 - 1, "the first silence still lasts"
+        later = never_started(server, 1)[0]
+        with server.lock:
+            server.model.cancel(later.id)
+        wait_until(lambda: set(server.model.cancels) <= {broken}, 10, "a later cancel")
+        if path == "get-build-task":
+            wait_until(lambda: not server.model.cancels, 10, "the broken one: it never ran")
+        elif how != "404":
+            assert server.model.cancels == [broken]
+            wait_until(lambda: said(farm, f"build {broken}: ", "kept"), 40, "a word about it")
+            server.faults = []
+            wait_until(lambda: not server.model.cancels, 60, "the frontend works again")
+        assert farm.stop() == 0, farm.stderr
 
 
 def test_an_unusable_task_is_failed_after_a_while_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.delivery import BATCH, choose, reduced, send
-from backend.exceptions import FrontendBroken, FrontendError, FrontendRefused
+from backend.delivery import BATCH, choose, patience, reduced, send
+from backend.exceptions import FrontendBroken, FrontendRefused, FrontendSilent
 from backend.frontend import Frontend
 from backend.queues import Report
 from tests.unit.test_core_values import pending
@@ -21,7 +21,8 @@ def report(task_id: str, **extra: Any) -> Report:
 
 
 class Picky:
-    """Refuses or breaks over some builds; `cut` connections break after the update."""
+    """Refuses, breaks or is silent over some builds; `cut` connections break after the update,
+    `blind` questions for the list fail."""
 
     def __init__(self, *reports: Report) -> None:
         self.unfinished = {report.task_id for report in reports}
@@ -29,17 +30,20 @@ class Picky:
         self.calls: list[int] = []
         self.refused: set[int] = set()
         self.breaks: set[int] = set()
+        self.silent: set[int] = set()
         self.cut = 0
+        self.blind = 0
         self.away = False
 
     def pending(self) -> Any:
-        if self.away:
-            raise FrontendError("away")
+        if self.away or self.blind:
+            self.blind -= not self.away
+            raise FrontendSilent("away")
         return [pending(task) for task in sorted(self.unfinished)], []
 
     def update(self, builds: Sequence[Any]) -> None:
         if self.away:
-            raise FrontendError("away")
+            raise FrontendSilent("away")
         self.calls.append(len(builds))
         assert len({build["id"] for build in builds}) == len(builds), "one object for a build"
         for build in builds:
@@ -47,12 +51,14 @@ class Picky:
                 raise FrontendRefused("no")
             if build["id"] in self.breaks:
                 raise FrontendBroken("500")
+            if build["id"] in self.silent:
+                raise FrontendSilent("timed out")
         for build in builds:
             self.got.append(build["task_id"])
             self.unfinished.discard(build["task_id"])
         if self.cut:
             self.cut -= 1
-            raise FrontendError("connection reset")
+            raise FrontendSilent("connection reset")
 
     @property
     def client(self) -> Frontend:
@@ -104,25 +110,40 @@ def test_what_may_have_been_sent_is_asked_for_first() -> None:
     batch = [report("1"), report("2")]
     frontend = Picky(*batch)
     frontend.cut = 1
+    frontend.blind = 1
     outcome = send(frontend.client, batch, set())
-    assert (outcome.delivered, outcome.error) == ([], "connection reset")
+    assert (outcome.delivered, outcome.error) == ([], "away")
     again = send(frontend.client, [*batch, report("3")], {"1", "2"})
     assert ids(again.delivered) == ["1", "2", "3"]
     assert frontend.got == ["1", "2", "3"]
 
 
-def test_a_failure_without_results_is_prepared_and_waits_when_that_fails() -> None:
-    failed = [report("1", status=0), report("2", status=0, started_on=1.0)]
-    prepared: list[str] = []
+def test_silence_over_one_report_holds_up_no_other() -> None:
+    batch = [report(str(number)) for number in range(1, 5)]
+    frontend = Picky(*batch)
+    frontend.silent = {2}
+    outcome = send(frontend.client, batch, set())
+    assert ids(outcome.delivered) == ["1", "3", "4"] == frontend.got
+    assert [(r.task_id, text) for r, text in outcome.stuck] == [("2", "timed out")]
+    assert (outcome.error, outcome.works) == ("", True)
 
-    def prepare(task_id: str) -> None:
-        prepared.append(task_id)
-        raise FrontendError("the repository is locked")
 
-    frontend = Picky(*failed)
-    outcome = send(frontend.client, failed, set(), prepare)
-    assert prepared == ["1"] == ids([r for r, _ in outcome.stuck])
-    assert frontend.got == ["2"]
+def test_silence_over_several_reports_ends_the_batch() -> None:
+    batch = [report(str(number)) for number in range(1, 5)]
+    frontend = Picky(*batch)
+    frontend.silent = {1, 2, 3}
+    outcome = send(frontend.client, batch, set())
+    assert ids([r for r, _ in outcome.stuck]) == ["1", "2"]
+    assert (frontend.calls, outcome.error) == ([4, 1, 1], "timed out")
+    frontend.away = True  # nobody is to blame for that
+    assert send(frontend.client, batch, set()).stuck == []
+
+
+def test_an_answer_that_got_lost_is_no_failure() -> None:
+    frontend = Picky(report("1"))
+    frontend.cut = 1
+    outcome = send(frontend.client, [report("1")], set())
+    assert (ids(outcome.delivered), outcome.stuck, outcome.works) == (["1"], [], False)
 
 
 @given(
@@ -172,16 +193,4 @@ def test_a_report_that_breaks_the_frontend_says_less_and_less() -> None:
     assert (failed["status"], failed["result_dir"]) == (0, "00000001")
     assert "500" in failed["failure"]
     assert reduced(failed, "500") is None
-
-
-def test_only_what_the_frontend_breaks_over_is_to_be_reduced() -> None:
-    batch = [report("1"), report("2", status=0)]
-    frontend = Picky(*batch)
-    frontend.breaks = {1}
-
-    def prepare(_: str) -> None:
-        raise FrontendError("no disk")
-
-    outcome = send(frontend.client, batch, set(), prepare)
-    assert ids([r for r, _ in outcome.stuck]) == ["2", "1"]
-    assert outcome.breaks == {"1"}
+    assert [patience(build, 60.0) for build in (whole, less, failed)] == [30.0, 60.0, 120.0]

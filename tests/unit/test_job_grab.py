@@ -24,6 +24,7 @@ from backend.frontend import Frontend
 from backend.outbox import Outbox
 from backend.process import ProcessId
 from backend.queues import Queues
+from backend.records import Told
 from tests.unit.test_core_values import pending
 
 
@@ -78,6 +79,7 @@ class FakeConfig:
     groups = (Group(id=0, name="PC", archs=("x86_64",), max_workers=2),)
     max_attempts = 2
     sleeptime = 3600
+    trouble_timeout = 600
     webhook_url = ""
 
 
@@ -286,9 +288,9 @@ def test_a_success_from_before_the_cancel_is_delivered_before_it_is_acknowledged
 def test_a_success_that_the_frontend_has_taken_stays_published(
     accepted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    withdrawn: list[str] = []
+    withdrawn: list[Told] = []
     monkeypatch.setattr(
-        "backend.daemons.cancels.withdraw", lambda _config, _frontend, task: withdrawn.append(task)
+        "backend.rpmtask.retract_told", lambda _config, told, _manners: withdrawn.append(told)
     )
     task = "1-debian-12-x86_64"
     frontend = MemoryFrontend(task)
@@ -297,14 +299,18 @@ def test_a_success_that_the_frontend_has_taken_stays_published(
     grab.queues.register("0-0-1", 0, alive())
     claim = grab.queues.claim(0, "0-0-1", 1)
     assert claim
+    told = Told(owner="o", dirname="p", chroot_dir="c", result_dir="r", devel=False)
+    grab.queues.tell_place(task, told)
     grab.queues.finish(claim, {"id": 1, "task_id": task, "status": 1} if accepted else None)
     grab.look(fetch=True)  # delivers it, and only then hears of the cancel
     frontend.cancels = [task]
     later = grabber(frontend)  # even if the grabber has died meanwhile
     later.desk.queues.client = later.queues.client = grab.queues.client
-    later.grab.cancels.step(later.desk.tick())
+    for _ in range(2):
+        later.grab.cancels.step(later.desk.tick())
+        later.grab.withdraw.step(later.desk.tick())
     assert ("canceled", task, False) in frontend.updates
-    assert withdrawn == ([] if accepted else [task])
+    assert withdrawn == ([] if accepted else [told])
 
 
 def test_where_everybody_dies_a_task_is_tried_on() -> None:
@@ -427,7 +433,8 @@ def test_a_cancel_does_not_wait_for_other_slow_answers() -> None:
     rig.grab.look()
     assert rig.queues.queued(0) == ["1"]
     assert len(rig.conveyor.backlog) == 0
-    lanes["cancels"].answer()
+    lanes["cancel-0"].answer()
+    lanes["cancel-1"].answer()
     assert [update[1] for update in frontend.updates] == ["2", "3"]
     lanes["mirror"].answer()  # its list is from before: 2 and 3 are not started again
     rig.grab.look()
