@@ -31,7 +31,7 @@ from backend.monitor import FETCH, HANG, BuildMonitor
 from backend.queues import Claim, Queues
 from backend.repository import Manners
 from backend.results import ResultDir, results_json_rpm, results_json_source
-from backend.resume import resume, source_report, summary
+from backend.resume import earlier, resume, source_report, summary
 from backend.site import Site
 
 #: What a worker finally tells the frontend; None: nothing (canceled, or not wanted any more).
@@ -74,7 +74,7 @@ def run(shop: Workshop, claim: Claim) -> Report:
     results = ResultDir(layout.result_path(shop.config.destdir, task))
     results.hold()
     try:
-        if claim.attempt > 1 and (done := resume(shop.config, task, results)):
+        if earlier(claim.attempt, task, results) and (done := resume(shop.config, task, results)):
             shop.say(f"build {task.task_id}: was ready already")
             return {**base, "status": int(Status.SUCCEEDED), **_ended(), **done}
         if isinstance(task, RpmTask) and results.used:  # nothing that is listed may vanish
@@ -125,7 +125,8 @@ def _build(
     base: Mapping[str, Any],
 ) -> Report:
     if shop.leases is None or isinstance(task, SourceTask):
-        results.write_info(task.build_id, "local")
+        identity = task.identity if isinstance(task, RpmTask) else ""
+        results.write_info(task.build_id, "local", identity)
     monitor = BuildMonitor(
         shop.queues,
         claim,
@@ -290,7 +291,7 @@ def _site(
         with monitor.limit(time.monotonic(), HANG):
             tried = tuple(name.rstrip("'") for name in shop.queues.host_faults(task.task_id))
             site = stack.enter_context(shop.leases.take(task, tried, monitor, results.log))
-        results.write_info(task.build_id, site.name)
+        results.write_info(task.build_id, site.name, task.identity)
         results.log(f"building on host {site.name}")
         shop.say(f"build {task.task_id}: on host {site.name}", "debug")
         _check_chroot(task, site.builder, f"on host {site.name}: it")

@@ -4,6 +4,7 @@ Sources of the fields: `pending-jobs/`, `get-build-task/` and `get-srpm-build-ta
 frontend's backend namespace. Past this module nobody looks into raw JSON.
 """
 
+import hashlib
 import json
 import re
 import sys
@@ -237,6 +238,7 @@ class RpmTask(Task):
     git_repo: str | None = None
     git_hash: str | None = None
     srpm_url: str | None = None
+    submitted_on: int = 0
     enable_net: bool = False
     isolation: str = "default"
     buildroot_pkgs: tuple[str, ...] = ()
@@ -268,6 +270,7 @@ class RpmTask(Task):
             git_repo=_get(raw, "git_repo", str, None),
             git_hash=_get(raw, "git_hash", str, None),
             srpm_url=_get(raw, "srpm_url", str, None),
+            submitted_on=_get(raw, "submitted_on", int, 0),
             enable_net=_get(raw, "enable_net", bool, False),
             isolation=_get(raw, "isolation", str, "default"),
             buildroot_pkgs=_strings(raw, "buildroot_pkgs"),
@@ -294,3 +297,15 @@ class RpmTask(Task):
     def result_dir(self) -> str:
         """The build id in eight digits, then the package's name."""
         return f"{self.build_id:08d}-{self.package}"
+
+    @property
+    def identity(self) -> str:
+        """A word for what is to be built. A frontend whose database was restored may give the
+        number of this task to another one, but not this word; empty: nobody can tell."""
+        if self.git_repo and self.git_hash:
+            sources = f"{self.git_repo} {self.git_hash}"
+        elif self.srpm_url and self.submitted_on:
+            sources = f"{self.srpm_url} {self.submitted_on}"
+        else:
+            return ""
+        return hashlib.sha256(f"{self.task_id} {sources}".encode()).hexdigest()[:32]

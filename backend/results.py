@@ -150,9 +150,19 @@ class ResultDir:
         """Add to builder-live.log; readers see it at once."""
         self._append(self._builder_fd, data)
 
-    def write_info(self, build_id: int, builder: str) -> None:
-        """Write build.info: which build, and where it runs."""
-        self._write(BUILD_INFO, f"build_id={build_id}\nbuilder_ip={builder}".encode())
+    def write_info(self, build_id: int, builder: str, identity: str = "") -> None:
+        """Write build.info: which build, where it runs, and the word for what it builds."""
+        own = f"\ntask={identity}" if identity else ""
+        self._write(BUILD_INFO, f"build_id={build_id}\nbuilder_ip={builder}{own}".encode())
+
+    def of(self, identity: str) -> bool | None:
+        """Whether what is here was built for the task of this identity; None: nobody knows."""
+        try:
+            text = (self.path / BUILD_INFO).read_text("utf-8", "replace")
+        except OSError:
+            return None
+        known = [line for line in text.splitlines() if line.startswith("task=")]
+        return f"task={identity}" in known if known and identity else None
 
     def write_json(self, data: Mapping[str, Any]) -> None:
         """Write results.json."""

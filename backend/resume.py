@@ -12,6 +12,16 @@ from backend.job import RpmTask, SourceTask
 from backend.results import ResultDir
 
 
+def earlier(attempt: int, task: SourceTask | RpmTask, results: ResultDir) -> bool:
+    """True when what lies there may be of an earlier start of this very task.
+
+    Redis counts the starts, and may have forgotten them; a frontend may have forgotten that it
+    gave the number away. So what was written at the start decides, if it was.
+    """
+    same = results.of(task.identity) if isinstance(task, RpmTask) else None
+    return attempt > 1 if same is None else same
+
+
 def resume(config: Config, task: SourceTask | RpmTask, results: ResultDir) -> dict[str, Any] | None:
     """What the final report says beyond every report, if an earlier attempt had succeeded.
 

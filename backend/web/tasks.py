@@ -177,6 +177,7 @@ def rpm_record(ctx: Context, build: Build, chroot: str) -> dict[str, Any]:
         "git_repo": None,
         "git_hash": None,
         "srpm_url": build.srpm_url,
+        "submitted_on": build.submitted_on,
         "package_name": build.pkg_name,
         "package_version": build.pkg_version,
         "timeout": build.timeout,

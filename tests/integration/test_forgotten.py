@@ -1,0 +1,70 @@
+"""Redis or the frontend has forgotten what was built: nothing is published twice, or wrongly."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.integration.farm import WAIT, Farm, make_srpm, running
+
+pytestmark = [pytest.mark.rpmbuild, pytest.mark.redis, pytest.mark.createrepo]
+
+
+def _copy(farm: Farm) -> Path:
+    """A backup of the frontend's database, as of now."""
+    target = farm.top / "backup.sqlite"
+    with (
+        closing(sqlite3.connect(farm.top / "state/frontend.sqlite", timeout=60)) as live,
+        closing(sqlite3.connect(target)) as copy,
+    ):
+        live.backup(copy)
+    return target
+
+
+def _restore(farm: Farm, backup: Path) -> None:
+    farm.stop()
+    for path in (farm.top / "state").glob("frontend.sqlite*"):
+        path.unlink()
+    backup.rename(farm.top / "state/frontend.sqlite")
+    farm.start()
+
+
+def _rpm(farm: Farm, build: int) -> os.stat_result:
+    (rpm,) = farm.top.glob(f"results/admin/p/*/{build:08d}-*/*.noarch.rpm")
+    return rpm.stat()
+
+
+def test_a_build_that_a_restored_database_wants_again_is_not_published_again(
+    tmp_path: Path,
+) -> None:
+    with running() as farm:
+        farm.create()
+        build = farm.submit(make_srpm(tmp_path, "slow", WAIT))
+        name = f" {build}-{next(iter(farm.api('GET', 'mock-chroots/list')))}"
+        wait_until(lambda: farm.titled(name), 60, "the RPM build")
+        backup = _copy(farm)
+        farm.let_go()
+        assert farm.wait(build) == "succeeded"
+        before = _rpm(farm, build)
+        _restore(farm, backup)
+        assert farm.wait(build) == "succeeded"
+        after = _rpm(farm, build)
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        assert "was ready already" in (farm.top / "log/backend.log").read_text()
+
+
+def test_another_build_under_the_same_number_is_built(tmp_path: Path) -> None:
+    with running() as farm:
+        farm.create()
+        backup = _copy(farm)
+        srpm = make_srpm(tmp_path, "hello")
+        build = farm.submit(srpm)
+        assert farm.wait(build) == "succeeded"
+        before = _rpm(farm, build)
+        _restore(farm, backup)
+        assert farm.submit(srpm) == build, "the number is given again"
+        assert farm.wait(build) == "succeeded"
+        assert _rpm(farm, build).st_ino != before.st_ino
