@@ -11,7 +11,7 @@ from backend.backlog import Arranged
 from backend.job import PendingTask
 from backend.scheduler import Rules, Use, in_order
 
-#: One that runs longer than usual is expected to take so much longer still.
+#: One that runs longer than usual is expected to take at least so much longer still.
 _LATE = 0.1
 
 
@@ -80,7 +80,10 @@ def _slots(
     slots: dict[int, list[float]] = {group: [] for group in rules.groups}
     for busy in running:
         usual = durations.get(busy.kind, math.inf)
-        end = max(busy.since + usual, now + (now - busy.since) * _LATE)
+        so_far = now - busy.since
+        # What is over its time has something unusual to do: nobody believes "any moment" twice.
+        late = max(so_far * _LATE, so_far - usual)
+        end = max(busy.since + usual, now + late)
         if busy.group in slots:
             slots[busy.group].append(end)
     for group, times in slots.items():

@@ -62,12 +62,13 @@ async def logout(request: Request, ctx: Ctx) -> Response:
 @router.get("/new")
 def new_project_page(viewer: Shown, ctx: Ctx) -> Response:
     """A form for a new project."""
-    return viewer.page("new.html", chroots=ctx.chroots, problem="")
+    given = {"name": "", "description": "", "chroots": ctx.chroots}
+    return viewer.page("new.html", chroots=ctx.chroots, problem="", given=given)
 
 
 @router.post("/new")
-async def new_project(request: Request, ctx: Ctx) -> Response:
-    """Make a project."""
+async def new_project(request: Request, ctx: Ctx, viewer: Shown) -> Response:
+    """Make a project; what is refused is shown again, to be corrected."""
     fields = await session.read_form(request)
     user = await session.owner_of_form(request, ctx, fields)
     chosen = [name for name in ctx.chroots if fields.get(f"chroot-{name}")]
@@ -76,7 +77,14 @@ async def new_project(request: Request, ctx: Ctx) -> Response:
         "description": fields.get("description", ""),
         "chroots": chosen,
     }
-    await run_in_threadpool(api_projects.project_add, ctx, user, user.name, body)
+    try:
+        if not chosen:
+            raise ApiError(400, "Choose at least one chroot to build for.")
+        await run_in_threadpool(api_projects.project_add, ctx, user, user.name, body)
+    except ApiError as error:
+        return viewer.page(
+            "new.html", error.status, chroots=ctx.chroots, problem=error.text, given=body
+        )
     return _go(f"/coprs/{quote(user.name)}/{quote(body['name'])}/")
 
 

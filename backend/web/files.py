@@ -266,7 +266,7 @@ def _listing(fd: int, parts: list[str]) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
         "<meta name=viewport content='width=device-width'>"
-        "<style>:root{color-scheme:light dark;font:1rem/1.6 monospace}"
-        "td{padding-right:2em}</style>"
+        "<style>:root{color-scheme:light dark;font:1rem/1.6 monospace;overflow-wrap:anywhere}"
+        "h1{font-size:1.2rem}td{padding-right:2em}td+td{white-space:nowrap}</style>"
         f"<h1>{title}</h1>{up}<table>{''.join(rows)}</table></html>\n"
     )

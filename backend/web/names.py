@@ -55,7 +55,7 @@ def chroots(wanted: object, available: Sequence[str], where: str) -> list[str] |
     for name in names:
         if name not in available:
             near = difflib.get_close_matches(name, available, n=1)
-            hint = f", perhaps {near[0]!r}?" if near else ""
+            hint = f", perhaps {near[0]!r}?" if near else "."
             listed = ", ".join(available) or "none"
             raise ApiError(
                 400, f"chroots: {name[:100]!r} is not available{where}{hint} Available: {listed}"

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
-from backend.constants import SRPM_CHROOT, Status
+from backend.constants import SRPM_CHROOT, Source, Status
 from backend.layout import BUILDER_LOG, PREVIOUS
 from backend.triage import Kind
 from backend.web import files, states, summaries, verdicts
@@ -107,6 +107,13 @@ def _tail(ctx: Context, task: dict[str, Any]) -> str:
         return file.read(_TAIL).decode("utf-8", "replace")
 
 
+def _source(ctx: Context, build: Build) -> str | None:
+    """Where it came from; the address of an upload is gone as soon as the build has it."""
+    if build.source_type == Source.UPLOAD:
+        return f"{build.source.get('pkg', 'a file')}, uploaded"
+    return source_url(ctx, build)
+
+
 @router.get("/coprs/build/{build_id}")
 @router.get("/coprs/build/{build_id}/")
 def build_page(ctx: Ctx, viewer: Shown, build_id: int) -> Response:
@@ -118,7 +125,7 @@ def build_page(ctx: Ctx, viewer: Shown, build_id: int) -> Response:
         values: dict[str, Any] = {
             "build": summaries.of_build(build, kinds),
             "verdicts": _verdicts(session, build),
-            "source": source_url(ctx, build),
+            "source": _source(ctx, build),
             "packages": {c.name: c.packages for c in build.chroots if c.packages},
             "finished": states.is_finished(build),
             "may_build": viewer.may(session, build.project, "builder"),

@@ -41,6 +41,9 @@ def project_page(
         values = _packages(session, project, after) | _builds(ctx, session, project, before)
         values["may_build"] = viewer.may(session, project, "builder")
         values["may_change"] = viewer.may(session, project, "admin")
+        values["about"] = {
+            key: settings.of(project, key) or "" for key in ("homepage", "contact", "instructions")
+        }
         values["targets"] = _targets(session, project, viewer.user)
     releases: dict[str, list[str]] = {}
     for chroot in project.chroots:

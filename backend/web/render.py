@@ -1,5 +1,6 @@
 """Jinja2 with autoescape, and the few filters that the pages use."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from backend.constants import Status
 
 HERE = Path(__file__).parent
 
+#: Seconds after which a date says more than how long ago it was.
+_OLD = 7 * 24 * 3600
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
     " img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -31,11 +34,34 @@ def _moment(seconds: int | None) -> Markup | str:
     return Markup('<time datetime="{}">{} UTC</time>').format(when.isoformat(), text)
 
 
+def _ago(seconds: int | None) -> Markup | str:
+    """How long ago a moment was, the moment itself on hovering."""
+    if seconds is None:
+        return "-"
+    passed = time.time() - seconds
+    if passed >= _OLD:
+        return _moment(seconds)
+    when = datetime.fromtimestamp(seconds, UTC)
+    words = f"{_rough(passed)} ago" if passed >= 1 else "just now"
+    title = when.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(when.isoformat(), title, words)
+
+
+def _rough(seconds: float) -> str:
+    """A length of time in its largest unit."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
 def _span(seconds: float | None) -> str:
     """A length of time in words."""
     if seconds is None or seconds < 0:
         return "-"
     whole = round(seconds)
+    if not whole:
+        return "less than 1 s"
     for size, big, small in ((86400, "d", "h"), (3600, "h", "min"), (60, "min", "s")):
         if whole >= size:
             part = {86400: 3600, 3600: 60, 60: 1}[size]
@@ -66,7 +92,7 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-ENVIRONMENT.filters["moment"] = _moment
+ENVIRONMENT.filters |= {"moment": _moment, "ago": _ago}
 ENVIRONMENT.filters |= {"label": _label, "span": _span, "bytes": _size}
 
 

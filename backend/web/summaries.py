@@ -12,6 +12,7 @@ from backend.web.shapes import ended_on, first_failure, open_tasks
 from backend.web.store import Context
 
 Summary = dict[str, Any]
+_BUSY = (Status.STARTING, Status.RUNNING)
 
 
 def of(ctx: Context, session: Session, ids: Iterable[int]) -> list[Summary]:
@@ -28,7 +29,9 @@ def of(ctx: Context, session: Session, ids: Iterable[int]) -> list[Summary]:
 def of_build(build: Build, kinds: verdicts.Verdicts) -> Summary:
     """One build; `waiting` is filled in by `explain`."""
     verdict = verdicts.of_build(kinds, build)
-    started = [build.started_on, *(chroot.started_on for chroot in build.chroots)]
+    starts = [build.started_on, *(chroot.started_on for chroot in build.chroots)]
+    started = min((moment for moment in starts if moment), default=None)
+    ended = ended_on(build)
     return {
         "id": build.id,
         "state": states.build_status(build).label,
@@ -38,8 +41,9 @@ def of_build(build: Build, kinds: verdicts.Verdicts) -> Summary:
         "version": build.pkg_version or "",
         "submitted_on": build.submitted_on,
         "submitter": build.submitter,
-        "started_on": min((moment for moment in started if moment), default=None),
-        "ended_on": ended_on(build),
+        "started_on": started,
+        "ended_on": ended,
+        "took": _took(build, started, ended),
         "failure": first_failure(build),
         "kind": verdict["kind"] if verdict else None,
         "chroots": [
@@ -50,6 +54,13 @@ def of_build(build: Build, kinds: verdicts.Verdicts) -> Summary:
         "waiting": "",
         "eta": None,
     }
+
+
+def _took(build: Build, started: int | None, ended: int | None) -> int | None:
+    """Seconds from the first start to the end, or until now while it runs."""
+    if ended is None and states.build_status(build) in _BUSY:
+        ended = states.now()
+    return max(0, ended - started) if started and ended else None
 
 
 def _name(build: Build) -> str:

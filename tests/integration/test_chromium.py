@@ -1,7 +1,9 @@
 """A person at a real browser: from an empty farm to an installed-from repository."""
 
+import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from configparser import ConfigParser
 from contextlib import contextmanager
@@ -11,11 +13,13 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from tests.conftest import wait_until
+from tests.integration.farm import WAIT as WAIT_FOR_GO
 from tests.integration.farm import Farm, make_srpm, running
 
 pytestmark = [pytest.mark.chromium, pytest.mark.rpmbuild, pytest.mark.createrepo, pytest.mark.redis]
 TALK = "for i in $(seq 1 {n}); do echo spoken-$i; sleep 0.2; done"
 WAIT = 120_000
+LONG = "name-" * 18 + "end"
 
 
 @contextmanager
@@ -63,6 +67,12 @@ def upload(page: Page, package: Path, project: str) -> None:
     expect(page.locator(".builds tbody tr")).to_have_count(before + 1, timeout=WAIT)
 
 
+HIDE = """hidden => {
+  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
 def not_too_wide(page: Page) -> None:
     for width in (390, 1280, 1920):
         page.set_viewport_size({"width": width, "height": 900})
@@ -78,7 +88,7 @@ def test_a_person_builds_watches_cancels_and_reads_why(tmp_path: Path) -> None:
         log_in(page, farm)
         page.get_by_role("link", name="New project").click()
         page.get_by_label("Name").fill("shop")
-        page.get_by_role("button", name="Make it").click()
+        page.get_by_role("button", name="Create the project").click()
         expect(page.get_by_role("heading", name="admin/shop")).to_be_visible(timeout=WAIT)
 
         upload(page, talker, "shop")
@@ -107,7 +117,18 @@ def test_a_person_builds_watches_cancels_and_reads_why(tmp_path: Path) -> None:
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator("#state")).to_have_text("canceled", timeout=WAIT)
         farm.wait(3, "succeeded")
-        for path in ("/", "/workers", "/search?q=hog", "/coprs/admin/shop/", "/coprs/build/2"):
+        farm.create(LONG)
+        farm.api("PUT", f"project/edit/admin/{LONG}", {"description": "x" * 300})
+        page.goto("/")
+        expect(page.locator("#main")).to_contain_text(LONG, timeout=WAIT)
+        for path in (
+            "/",
+            "/workers",
+            f"/coprs/admin/{LONG}/",
+            "/search?q=hog",
+            "/coprs/admin/shop/",
+            "/coprs/build/2",
+        ):
             page.goto(path)
             not_too_wide(page)
     assert said == []
@@ -130,3 +151,32 @@ def test_pages_are_whole_without_javascript(tmp_path: Path) -> None:
         expect(page.locator("#log")).to_contain_text("undeclared", timeout=WAIT)
         assert page.locator("#log").inner_text().startswith("a.c:")
     assert said == []
+
+
+def test_following_survives_restarts_and_rests_while_nobody_looks(tmp_path: Path) -> None:
+    """The frontend is killed, a proxy answers in its place, the tab is hidden and shown again."""
+    hog = make_srpm(tmp_path, "hog", f"{TALK.format(n=20)}; {WAIT_FOR_GO}; echo spoken-21")
+    asked: list[str] = []
+    with running() as farm, browser(farm, []) as page:
+        farm.create()
+        farm.submit(hog)
+        wait_until(lambda: begun(farm, 1), 60, "the RPM build begins")
+        chroot = next(iter(farm.api("GET", "mock-chroots/list")))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"/coprs/build/1/log/{chroot}")
+        expect(page.locator("#live")).to_have_text("Following the log.", timeout=WAIT)
+        page.route("**/follow/**", lambda route: route.fulfill(status=502), times=1)
+        (web,) = farm.titled("copr-be: web")
+        os.kill(web, signal.SIGKILL)
+        expect(page.locator("#live")).to_contain_text("lost", timeout=WAIT)
+        expect(page.locator("#live")).to_have_text("Following the log.", timeout=WAIT)
+        expect(page.locator("#log")).to_contain_text("spoken-20\n", timeout=WAIT)
+        page.evaluate(HIDE, True)
+        before = len(asked)
+        farm.let_go()
+        farm.wait(1, "succeeded")
+        assert asked[before:] == []
+        page.evaluate(HIDE, False)
+        expect(page.locator("#live")).to_have_text("The log is complete.", timeout=WAIT)
+        spoken = re.findall(r"^spoken-(\d+)$", page.locator("#log").inner_text(), re.M)
+        assert [int(number) for number in spoken] == list(range(1, 22))

@@ -9,6 +9,7 @@ import pytest
 
 from backend.farmview import Bench, View
 from backend.web import activity, samples, session
+from backend.web.models import Build
 from tests.unit.test_web_lab import SRPM, Lab, running_lab
 
 FEDORA = "fedora-41-x86_64"
@@ -93,6 +94,47 @@ def test_a_project_and_a_build_made_and_canceled_with_forms(lab: Lab) -> None:
     fields = {"form_token": token}
     assert lab.client.post("/coprs/build/1/cancel", data=fields, headers=headers).is_redirect
     assert lab.state(1) == "canceled"
+
+
+def test_a_refused_project_is_shown_again_to_be_corrected(lab: Lab) -> None:
+    headers, token = log_in(lab)
+    fields = {"name": "a b", "description": f"wörter {EVIL}", "form_token": token}
+    reply = lab.client.post("/new", data={**fields, f"chroot-{FEDORA}": "on"}, headers=headers)
+    assert reply.status_code == 400
+    assert "Name must contain only letters" in reply.text
+    assert 'value="a b"' in reply.text
+    assert "wörter &lt;script&gt;" in reply.text
+    assert re.findall(r'name="chroot-([^"]+)" checked', reply.text) == [FEDORA]
+    reply = lab.client.post("/new", data={**fields, "name": "shop"}, headers=headers)
+    assert (reply.status_code, "at least one chroot" in reply.text) == (400, True)
+    assert lab.api("GET", "/project/list").json()["items"] == []
+
+
+def test_what_a_project_says_of_itself(lab: Lab) -> None:
+    about = {"homepage": "javascript:alert(1)", "contact": "https://x.example/?a=1&b=2"}
+    lab.project(instructions=f"first\nthen {EVIL}", **about)
+    page = lab.client.get("/coprs/admin/hello/").text
+    assert "javascript:alert(1)" in page
+    assert 'href="javascript' not in page
+    assert 'href="https://x.example/?a=1&amp;b=2"' in page
+    assert "first\nthen &lt;script&gt;" in page
+
+
+def test_lists_say_how_long_ago_and_how_long(lab: Lab) -> None:
+    build = failed_build(lab)
+    page = lab.client.get("/").text
+    assert re.search(r'<time datetime="[^"]+" title="[^"]+ UTC">(just now|\d+ s ago)</time>', page)
+    ctx = lab.app.state.context
+    with ctx.writing() as store:
+        found = store.get(Build, build)
+        found.submitted_on -= 3 * 24 * 3600
+        found.started_on = found.submitted_on
+    page = lab.client.get("/").text
+    assert ">3 d ago</time>" in page
+    assert re.search(r"took 3 d", page)
+    with ctx.writing() as store:
+        store.get(Build, build).submitted_on -= 30 * 24 * 3600
+    assert not re.search(r"ago</time>", lab.client.get("/").text)
 
 
 def test_a_build_is_submitted_again(lab: Lab) -> None:

@@ -7,6 +7,8 @@ const logs = new Map();
 
 // Here only the end of a log is shown; the whole of it is behind the link.
 const LONG = 64 * 1024;
+// Characters that are kept while following: a page that is open for days must not grow for ever.
+const MOST = 8 * LONG;
 
 async function follow(section, url, size) {
   const pre = section.querySelector(".log");
@@ -23,6 +25,7 @@ async function follow(section, url, size) {
   if (!fresh.length) { return; }
   const end = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
   pre.append(log.decoder.decode(fresh, { stream: true }));
+  while (end && pre.textContent.length > MOST && pre.childNodes.length > 1) { pre.firstChild.remove(); }
   pre.hidden = false;
   if (end) { pre.scrollTop = pre.scrollHeight; }
 }
