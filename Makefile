@@ -36,6 +36,7 @@ help:
 	@echo "make install          as root: install it as the service copr-backend (DESTDIR, PREFIX)"
 	@echo "make uninstall        as root: remove that; data and configuration stay"
 	@echo "make test-mock        as root: build with the real mock, from a small distribution made here"
+	@echo "  MOCK_GIT=url        on a Debian: where mock is cloned from, see docs/mock.md"
 	@echo "make deb              a Debian package for this release: build/deb"
 	@echo "  WHEELS=dir          take Python packages from there, not from a package index"
 	@echo "make srpm             a source package for Fedora, or for this farm: build/srpm"
@@ -89,7 +90,8 @@ test:
 
 test-mock:
 	@./conf/setup.sh test
-	@COPR_TEST_MOCK=1 exec $(bin)/pytest -v -m mock tests/integration/test_mock_real.py
+	@./tests/mock/install.sh
+	@COPR_TEST_MOCK="$${COPR_TEST_MOCK:-1}" exec $(bin)/pytest -v -m mock tests/integration/test_mock_real.py
 
 upkeep:
 	@./conf/setup.sh test

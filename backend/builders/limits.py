@@ -22,6 +22,10 @@ MIB = 1024**2
 #: `du` rests so many times longer than it takes.
 REST = 10
 DRAIN = 60.0
+#: Where a build has file systems in memory, mounted by us where it cannot change them.
+IN_MEMORY = ("/dev/shm", "/run")  # noqa: S108
+#: Bytes of the kernel's memory that a file there takes even if it is empty.
+NAME = 1024
 AT_ONCE = 0.05
 _DU = 'du -sx -B1 -- "$1" 2>/dev/null; du -sx --inodes -- "$1" 2>/dev/null; :'
 
@@ -179,19 +183,46 @@ def _free(path: Path) -> int:
 
 
 def usage(pid: int, proc: Path = Path("/proc")) -> Used:
-    """What process `pid` and its descendants use at this moment."""
+    """What process `pid` and its descendants use at this moment, in file systems of theirs that
+    are in memory, too."""
+    own = shared = count = 0
+    family = _family(pid, proc)
+    for one in family:
+        fields = _status(proc / str(one) / "status")
+        own += 1024 * fields.get("RssAnon", 0)
+        shared += 1024 * fields.get("RssShmem", 0)
+        count += fields.get("Threads", 0)
+    files, names = _in_memory(family, proc)
+    # What is mapped of these files is in both.
+    return Used(own + max(shared, files) + NAME * names, count)
+
+
+def _family(pid: int, proc: Path) -> list[int]:
+    """A process and its descendants."""
     children: dict[int, list[int]] = {}
     for one, parent in _parents(proc):
         children.setdefault(parent, []).append(one)
-    size = count = 0
-    waiting = [pid]
-    while waiting:
-        one = waiting.pop()
-        waiting += children.get(one, ())
-        fields = _status(proc / str(one) / "status")
-        size += 1024 * (fields.get("RssAnon", 0) + fields.get("RssShmem", 0))
-        count += fields.get("Threads", 0)
-    return Used(size, count)
+    found = [pid]
+    for one in found:
+        found += children.get(one, ())
+    return found
+
+
+def _in_memory(family: list[int], proc: Path) -> tuple[int, int]:
+    """Bytes and files in the build's own file systems in memory, as its last process sees them."""
+    for one in reversed(family):
+        size = names = 0
+        with contextlib.suppress(OSError):  # it may end meanwhile
+            for place in IN_MEMORY:
+                seen = f"{proc}/{one}/root{place}"
+                if os.stat(seen).st_dev == os.stat(place).st_dev:  # noqa: PTH116
+                    break  # it is not in its sandbox yet
+                disk = os.statvfs(seen)
+                size += (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+                names += disk.f_files - disk.f_ffree
+            else:
+                return size, names
+    return 0, 0
 
 
 def _parents(proc: Path) -> Iterator[tuple[int, int]]:

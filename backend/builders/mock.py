@@ -19,6 +19,7 @@ from backend.builders import (
     limits,
     mockclean,
     mockconfig,
+    mocknotes,
     mocksite,
     mockverdict,
 )
@@ -90,10 +91,8 @@ class MockBuilder:
     def build(self, request: BuildRequest, monitor: Monitor) -> tuple[Artifact, ...]:
         """Build in a fresh root, and return the checked results."""
         with _our_fault():
-            source = (
-                request.source or self.inspect(request.srpm, request.workdir, request.slot).package
-            )
-            bench = _Bench(self._config, request, source.filename)
+            info = self.inspect(request.srpm, request.workdir, request.slot)
+            bench = _Bench(self._config, request, info)
             results = collect.open_directory(bench.desk.path / "result")
             try:
                 try:
@@ -113,7 +112,7 @@ class MockBuilder:
 
     def notes(self, request: BuildRequest) -> tuple[str, ...]:
         """What mock cannot do here, or does otherwise than asked."""
-        return _notes(self._config, request)
+        return mocknotes.of(self._config, request)
 
     def cleanup(self, workdir: Path, slot: int) -> None:
         """Remove `workdir`, and what a killed mock left elsewhere."""
@@ -128,7 +127,7 @@ class MockBuilder:
 class _Bench:
     """One run of mock: its files, its command line, its end."""
 
-    def __init__(self, config: Config, request: BuildRequest, srpm: str) -> None:
+    def __init__(self, config: Config, request: BuildRequest, source: SourceInfo) -> None:
         self._config, self._request = config, request
         user = mocksite.user(config)
         site = mocksite.site(config, request)
@@ -144,6 +143,7 @@ class _Bench:
             basedir=site.basedir,
             include=site.include,
         )
+        srpm = (request.source or source.package).filename
         self._srpm, self._cfg = srpm, f"{setup.root}.cfg"
         self._macros = bool(setup.macros)
         shutil.copyfile(request.srpm, path / srpm)
@@ -153,11 +153,22 @@ class _Bench:
             (path / name).chmod(0o644)
         # mock makes a prepared root anew when a configuration is younger than it.
         os.utime(path / self._cfg, (0, 0))
+        self._spec = self._copy(path, source)
         result = path / "result"
         result.mkdir(mode=0o755)
         result.chmod(0o755)
         if os.geteuid() == 0:
             os.chown(result, user.uid, user.gid)
+
+    def _copy(self, path: Path, source: SourceInfo) -> Path:
+        """The spec file for mock, which would look for its name in what rpm prints: there, what
+        rpm has to complain of comes out in the middle of a line."""
+        name = Path("spec") / source.spec_name
+        (path / name.parent).mkdir()
+        (path / name.parent).chmod(0o755)
+        (path / name).write_bytes(source.spec)
+        (path / name).chmod(0o644)
+        return name
 
     def run(self, monitor: Monitor) -> None:
         """Run mock to its end and clean up behind it; raises what its end means."""
@@ -194,7 +205,8 @@ class _Bench:
         argv += ["--resultdir", str(seen / "result")]
         if self._macros:
             argv += ["--macro-file", str(seen / "macros")]
-        return [*argv, *mockconfig.options(self._request), "--rebuild", str(seen / self._srpm)]
+        argv += [*mockconfig.options(self._request), "--spec", str(seen / self._spec)]
+        return [*argv, "--rebuild", str(seen / self._srpm)]
 
     def _ended(self, code: int, output: bytes) -> mockverdict.Ended:
         result = self.desk.path / "result"
@@ -241,39 +253,6 @@ def _collect(config: Config, request: BuildRequest, results: int) -> tuple[Artif
     if not any(package.arch not in ("src", "nosrc") for package in packages):
         raise BuildError("mock succeeded but made no RPM: has the spec a %files section?")
     return tuple(Artifact(path=out / package.filename, package=package) for package in packages)
-
-
-def _notes(config: Config, request: BuildRequest) -> tuple[str, ...]:
-    root = request.buildroot
-    wanted = root.isolation
-    here = mocksite.has("mock")  # else another machine builds
-    simple = here and mocksite.isolation(config, wanted) == "simple"
-    image = here and root.bootstrap in ("image", "custom_image") and not mocksite.has("podman")
-    known = (*mockconfig.UNSET, *mockconfig.BOOTSTRAPS)
-    isolations = (*mockconfig.UNSET, *mockconfig.ISOLATIONS)
-    notes = {
-        f"isolation {wanted} not used: mock knows nspawn, simple and auto": (
-            wanted not in isolations
-        ),
-        f"isolation {wanted} not used: systemd-nspawn is not installed on this host": (
-            wanted == "nspawn" and simple
-        ),
-        "the build is not cut off from the network: isolation simple cannot do that": (
-            simple and not request.enable_net
-        ),
-        f"bootstrap {root.bootstrap} not used: mock does not know it": root.bootstrap not in known,
-        "no bootstrap image: podman is not installed on this host": image,
-        "fedora-review not run: this backend does not start it": root.fedora_review,
-        f"the project asks for {root.memory} MB of memory, this host has {_memory()}": (
-            here and root.memory > _memory()
-        ),
-    }
-    return tuple(text for text, applies in notes.items() if applies)
-
-
-def _memory() -> int:
-    """MB of memory of this host."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
 
 
 def _try(config: Config, user: mocksite.User, chroot: Chroot) -> None:

@@ -22,7 +22,7 @@ class Attack:
     """`build` and `clean` are sections of the spec, `head` stands before its first tag.
 
     `expect` is a pattern of the error's text, GREEN or KILLED. `says` must be in the log,
-    `never` must not. `quick` ones are part of `make test`.
+    `never` must not. `files` are the spec's. `quick` ones are part of `make test`.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Attack:
     clean: str = ""
     says: tuple[str, ...] = ()
     never: tuple[str, ...] = ("ESCAPED",)
+    files: str = ""
     quick: bool = False
     stall: int = 60
     timeout: int = 120
@@ -110,6 +111,89 @@ import struct
 lead = b"\xed\xab\xee\xdb\x03\x00\x00\x00" + bytes(88)
 open("/builddir/results/bomb-1-1.noarch.rpm", "wb").write(
     lead + struct.pack(">4s4xII", b"\x8e\xad\xe8\x01", 0x7fffffff, 0x7fffffff) + bytes(4096))
+"""
+
+
+#: What the build was started with leads nowhere outside: no descriptor, nobody to talk to.
+_INHERITED = r"""
+import glob, os
+for path in sorted(glob.glob("/proc/[0-9]*/fd/*")):
+    try: target = os.readlink(path)
+    except OSError: continue
+    if target.startswith(("socket:", "anon_inode:", "/memfd:")) and "/proc/1/" not in path:
+        print("ESCAPED", path, target)
+    if "/proc/1/" in path and target.startswith("socket:"): print("ESCAPED", path, target)
+if os.read(0, 1): print("ESCAPED: somebody speaks to us")
+others = [pid for pid in os.listdir("/proc") if pid.isdigit()]
+print("ESCAPED" if len(others) > 40 else "processes", len(others))
+for pid in others:
+    for name in ("environ", "cmdline"):
+        try: text = open(f"/proc/{pid}/{name}", "rb").read()
+        except OSError: continue
+        if b"HOME=/root" in text or b"tests.hostile" in text: print("ESCAPED", pid, text)
+try: os.setpriority(os.PRIO_PROCESS, 0, -20); print("ESCAPED priority")
+except OSError: pass
+try: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50)); print("ESCAPED real time")
+except OSError: pass
+print("INHERITED")
+"""
+
+#: Other names for files that are not the build's: as results, and elsewhere.
+_LINKED = r"""
+cd %{_rpmdir}
+for f in /in.src.rpm /usr/bin/true /etc/passwd /etc/hosts /proc/self/environ /dev/null; do
+  ln $f ./x-1-1.noarch.rpm 2>/dev/null && echo "ESCAPED a link to $f"
+  ln $f /builddir/x 2>/dev/null && echo "ESCAPED a link to $f"
+  rm -f ./x-1-1.noarch.rpm /builddir/x
+done
+echo LINKED
+"""
+
+#: Everything that ends by being told to, told not to; also what would end by its parent's death.
+_DAEMONS = r"""
+import os, signal
+for number in range(1, 65):
+    try: signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+def breed():
+    while True:
+        try:
+            if os.fork() == 0: os.setsid()
+        except OSError: pass
+breed()
+"""
+
+#: Memory that belongs to no process: files without a byte.
+_INODES = r"""
+import os
+count = 0
+for place in ("/dev/shm", "/run"):
+    try:
+        for number in range(10**7):
+            open(f"{place}/{number}", "w").close()
+            count += 1
+            if number % 100000 == 0: print(place, number, flush=True)
+    except OSError as error: print(place, number, error.strerror, flush=True)
+print("MADE", count)
+import time; time.sleep(1000)
+"""
+
+#: The same by what lies in pipes.
+_PIPES = r"""
+import fcntl, os
+total, held = 0, []
+try:
+    while True:
+        read, write = os.pipe()
+        held += [read, write]
+        try: fcntl.fcntl(write, 1031, 1024**2)
+        except OSError: pass
+        os.set_blocking(write, False)
+        try:
+            while True: total += os.write(write, bytes(65536))
+        except BlockingIOError: pass
+except OSError as error: print(error.strerror)
+print("PIPES", total // 1024**2, "MB", "ESCAPED" if total > 2**30 else "")
 """
 
 
@@ -230,6 +314,43 @@ ATTACKS = (
         "cd /builddir; mv results other 2>/dev/null && echo ESCAPED; rm -rf results/* ; echo TRIED",
         says=("TRIED",),
     ),
+    Attack("inherited", python(_INHERITED), says=("INHERITED",), quick=True),
+    Attack("linked", _LINKED, says=("LINKED",), quick=True),
+    Attack("deaf-daemons", python(_DAEMONS), r"limit of (150 processes|256 MB)"),
+    Attack(
+        "stopped",
+        "setsid sh -c 'kill -STOP -1' & kill -STOP $PPID; kill -STOP $$; echo x",
+        r"no output for 2 s \(stall_timeout\)",
+        stall=2,
+    ),
+    Attack(
+        "talks-on",  # the log is still open there when rpmbuild has ended
+        "setsid sh -c 'trap \"\" TERM INT HUP; while :; do echo still here; done' & sleep 1",
+        r"^$|larger than 4194304 bytes \(max_log\)",
+    ),
+    Attack(
+        "one-line",
+        python(
+            "import sys\nwhile True: sys.stdout.buffer.write(b'\\033[2J\\033]0;error: x\\7' * 4096)"
+        ),
+        r"larger than 4194304 bytes \(max_log\)",
+    ),
+    Attack(
+        "shared-memory",
+        "for i in $(seq 16); do head -c 40000000 /dev/zero >/dev/shm/$i; done; tail -f /dev/null",
+        r"memory limit of 256 MB \(build_memory\)",
+    ),
+    Attack("shared-memory-names", python(_INODES), r"memory limit of 256 MB \(build_memory\)"),
+    Attack("pipes", python(_PIPES), r"^$|memory limit of 256 MB \(build_memory\)", says=()),
+    Attack(
+        "set-uid",  # of a package, which nobody unpacks here
+        files="%attr(6755, root, root) /usr/bin/become\n%dev(c, 1, 1) /dev/memory",
+        head="%global __os_install_post mkdir -p %{buildroot}/usr/bin;"
+        " cp /etc/passwd %{buildroot}/usr/bin/become\n",
+        quick=True,
+    ),
+    planted("not-utf-8", "echo x >\"$(printf 'x\\377-1-1.noarch').rpm\""),
+    planted("long-name", "echo x >$(printf '%%0245d' 1)-1.rpm", quick=False),
     Attack("terminal", r"printf 'error: \033]0;x\007\033[2Jboo\n' >&2; exit 1", r"Bad exit status"),
 )
 
@@ -253,4 +374,5 @@ BuildArch: noarch
 %clean
 {attack.clean or ":"}
 %files
+{attack.files}
 """

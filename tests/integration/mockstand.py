@@ -82,6 +82,8 @@ class Run:
         self.log("hw_info", "CPU info:\n")
         self.state("Finish: chroot init")
         package = Path(self.args["rebuild"]).name.partition("-")[0]
+        # Without a spec file mock guesses its name, sometimes wrongly.
+        assert f"Name: {package}" in Path(self.args["spec"]).read_text()
         code: int = getattr(self, package, self.hello)()
         shutil.rmtree(self.place)
         return code

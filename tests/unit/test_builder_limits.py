@@ -10,7 +10,7 @@ from backend.builders import cgroup, limits
 from backend.builders.cgroup import Group, Nowhere, Place
 from backend.builders.limits import Watch
 from backend.exceptions import BuildError
-from backend.process import Child
+from backend.process import Child, find
 from tests.conftest import wait_until
 
 
@@ -133,6 +133,19 @@ def test_without_a_group_the_processes_are_counted(tmp_path: Path) -> None:
         while limits.usage(child.pid).processes < 3:
             child.wait(0.01)
         assert limits.usage(child.pid).memory > 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_files_in_memory_count_as_memory() -> None:
+    script = (
+        "mount -t tmpfs x /dev/shm && mount -t tmpfs x /run && head -c 8000000 /dev/zero >/run/big"
+        " && cd /dev/shm && seq 3000 | xargs touch && exec sleep 1000"
+    )
+    with Child([find("unshare"), "--mount", "--fork", find("sh"), "-c", script]) as child:
+        while limits.usage(child.pid).memory < 8 * 10**6 + 3000 * limits.NAME:
+            child.wait(0.01)
+    # What this machine itself has there is none of a build's.
+    assert limits._in_memory([os.getpid()], Path("/proc")) == (0, 0)
 
 
 def test_too_many_processes_end_a_build(tmp_path: Path) -> None:
