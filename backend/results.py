@@ -158,7 +158,7 @@ class ResultDir:
     def of(self, identity: str) -> bool | None:
         """Whether what is here was built for the task of this identity; None: nobody knows."""
         try:
-            text = (self.path / BUILD_INFO).read_text("utf-8", "replace")
+            text = "" if self._fresh else (self.path / BUILD_INFO).read_text("utf-8", "replace")
         except OSError:
             return None
         known = [line for line in text.splitlines() if line.startswith("task=")]
