@@ -66,13 +66,19 @@ def choose(reports: Iterable[Report], without: Collection[str] = ()) -> list[Rep
     return list(chosen.values())
 
 
-def send(frontend: Frontend, batch: list[Report], doubtful: Collection[str]) -> Outcome:
-    """Send the batch; `doubtful` task ids may have been sent before. Raises nothing."""
+def send(
+    frontend: Frontend,
+    batch: list[Report],
+    doubtful: Collection[str],
+    strange: Collection[str] = (),
+) -> Outcome:
+    """Send the batch; `doubtful` task ids may have been sent before, `strange` ones (of which the
+    frontend has not spoken yet) by a Redis that has forgotten it. Raises nothing."""
     outcome = Outcome()
     try:
         rest = batch
-        if doubtful:
-            rest = _still_wanted(frontend, rest, doubtful, outcome)
+        if doubtful or strange:
+            rest = _still_wanted(frontend, rest, {*doubtful, *strange}, outcome, strange)
         if len(rest) > 1:
             rest = _together(frontend, rest, outcome)
         _one_by_one(frontend, rest, outcome)
@@ -82,9 +88,16 @@ def send(frontend: Frontend, batch: list[Report], doubtful: Collection[str]) -> 
 
 
 def _still_wanted(
-    frontend: Frontend, batch: list[Report], doubtful: Collection[str], outcome: Outcome
+    frontend: Frontend,
+    batch: list[Report],
+    doubtful: Collection[str],
+    outcome: Outcome,
+    strange: Collection[str] = (),
 ) -> list[Report]:
     unfinished = {task.task_id for task in frontend.pending()[0]}
+    if not unfinished.issuperset(strange):
+        # Canceled a moment ago: that takes a task from the list, too, and is no end yet.
+        unfinished |= set(frontend.cancel_requests()).intersection(strange)
     done = [r for r in batch if r.task_id in doubtful and r.task_id not in unfinished]
     outcome.delivered += done
     return [report for report in batch if report not in done]

@@ -82,8 +82,15 @@ def find_all(programs: Sequence[str]) -> dict[str, str]:
     return {name: path for name, path in found.items() if path}
 
 
+#: A signal for the parent's death comes too late when it is dead already; $0 is its number.
+_WITNESS = '[ "$PPID" = "$0" ] && exec "$@"'
+
+
 class Child:
     """A running program, in a session of its own; dies with the process that started it.
+
+    `lasting`: it would never end by itself, so it is not even started when that process was
+    killed meanwhile.
 
     `fileno()` becomes readable when it has ended, so that it fits into a `select` loop.
     Use it as a context manager: leaving the block kills what still runs.
@@ -99,9 +106,12 @@ class Child:
         env: Mapping[str, str] = CLEAN_ENV,
         cwd: Path | None = None,
         pass_fds: Sequence[int] = (),
+        lasting: bool = False,
     ) -> None:
         # setpriv sets the signal after any change of credentials, which would clear it.
         guard = [find("setpriv"), "--pdeathsig", "KILL", "--"]
+        if lasting:
+            guard += [find("sh"), "-c", _WITNESS, str(os.getpid())]
         try:
             self._popen = subprocess.Popen(
                 [*guard, *argv],

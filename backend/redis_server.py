@@ -86,7 +86,8 @@ class EmbeddedRedis:
         path.unlink(missing_ok=True)
         log = os.open(data / "redis.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            self._child = Child([program, *self._arguments(str(path), str(data))], stdout=log)
+            arguments = self._arguments(str(path), str(data))
+            self._child = Child([program, *arguments], stdout=log, lasting=True)
         finally:
             os.close(log)
 

@@ -1,5 +1,6 @@
 """What comes before bubblewrap on a command line: the group, private mounts, the user, limits."""
 
+import os
 import resource
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from backend.config import Config
 from backend.exceptions import ToolError
 from backend.process import find
 
+#: The worker may have been killed before it could be asked to tell of its death.
+_PARENT = '[ "$PPID" = {} ] || exit 94; '
 _JOIN = 'for g in {}; do echo 0 >"$g/cgroup.procs" || exit 90; done; '
 _AREA = 'mount --bind "$1" "$2" || exit 91; '
 _TREE = 'mount --bind "$3" "$2/root" || exit 92; '
@@ -58,8 +61,9 @@ def enter(
     """What comes first: into the group, and for root, who has a `place` to mount on, private
     mounts of the area and of the root, and the change of user."""
     if not place:
-        return [find("sh"), "-c", join(group) + 'exec "$@"', "sh"] if group else []
-    text = join(group) + _AREA
+        text = _PARENT.format(os.getpid()) + join(group) + 'exec "$@"'
+        return [find("sh"), "-c", text, "sh"] if group else []
+    text = _PARENT.format(os.getpid()) + join(group) + _AREA
     if trees:
         text += _TREE if len(trees) == 1 else _LAYERS
     if _masked():

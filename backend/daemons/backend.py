@@ -252,6 +252,7 @@ class CoprBackend(Supervisor):
         own = {self._keeper.pid} if self._keeper else set()
         self.family.end_orphans(own, patience / 4)
         tidy.forget_ways(self.opts)
+        tidy.forget_publishers(self.opts)
         for trouble in tidy.sweep_workdirs(self.opts, self._builder):
             self.event(trouble, "error")
         self.event("stopped", kind="daemon.stopped", data={"pid": os.getpid()})

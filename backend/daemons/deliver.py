@@ -56,12 +56,12 @@ class Deliver:
 
     def step(self, tick: float) -> None:
         """Send what is due."""
-        if tick < self.due:
-            return
         if self._first:
-            # What lay there when we began may have been delivered by a grabber that died.
+            # What lies there when we begin may have been delivered by a grabber that died.
             self._first = False
             self._outbox.sending(self._outbox.read(0))
+        if tick < self.due:
+            return
         if not self._lane.busy and tick >= self._not_before:
             self._send_next()
         if not self._again.busy and tick >= self._kept.due:
@@ -77,8 +77,9 @@ class Deliver:
             return
         doubtful = self._outbox.sending(batch)
         confirmed = self._desk.conveyor.confirmed
-        doubtful |= {report.task_id for report in batch if not confirmed(report.task_id)}
-        self._lane.ask(partial(send, self._frontend, batch, doubtful), self._done, _impossible)
+        strange = {report.task_id for report in batch if not confirmed(report.task_id)} - doubtful
+        request = partial(send, self._frontend, batch, doubtful, strange)
+        self._lane.ask(request, self._done, _impossible)
 
     def _ready(self, reports: list[Report]) -> list[Report]:
         """Not those of builds that failed otherwise than by their worker's word, and may still be

@@ -6,7 +6,7 @@ import shutil
 import redis
 
 from backend import constants as names
-from backend import sign
+from backend import layout, publishboard, sign
 from backend.builders import Builder
 from backend.config import Config
 
@@ -28,6 +28,11 @@ def sweep_workdirs(config: Config, builder: Builder) -> list[str]:
         with contextlib.suppress(OSError):
             slot.rmdir()
     return troubles
+
+
+def forget_publishers(config: Config) -> None:
+    """Remove what killed publishers have left where people see them."""
+    publishboard.read(layout.publishing(config.statedir))
 
 
 def forget_ways(config: Config) -> None:

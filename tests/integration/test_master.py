@@ -348,9 +348,11 @@ def test_starts_and_stops_leave_nothing(tmp_path: Path) -> None:
         farm = Farm(top, backend__redis_url=f"redis://127.0.0.1:{port}/0")
         farm.start()
         assert farm.stop() == 0
+        (top / "state/publishing").mkdir(exist_ok=True)
         before = everything(top)
         for _ in range(3):
             farm.start()
+            (top / "state/publishing/999999-0").touch()  # of a publisher that was killed
             everyone = farm.children()
             assert farm.stop() == 0
             assert client.keys() == []

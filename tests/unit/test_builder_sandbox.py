@@ -1,12 +1,16 @@
 """What the command line of the sandbox promises, without starting it."""
 
 import os
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from backend import config
-from backend.builders import sandbox, view
+from backend.builders import prelude, sandbox, view
+from backend.builders.cgroup import Group
 from backend.builders.sandbox import UID_RANGE, Area, Sandbox
 
 
@@ -50,6 +54,20 @@ def test_root_drops_everything_before_bubblewrap(
     assert setpriv[1:5] == ["--reuid", "60706", "--regid", "60706"]
     assert {"--no-new-privs", "--clear-groups", "--bounding-set=-all"} <= set(setpriv)
     assert setpriv[setpriv.index("--pdeathsig") + 1] == "KILL"
+
+
+def test_nothing_begins_for_a_worker_that_was_killed_meanwhile(tmp_path: Path) -> None:
+    """It could not be asked in time to tell of its death."""
+    begun, group = tmp_path / "begun", cast(Group, SimpleNamespace(paths=(tmp_path,)))
+    command = [*prelude.enter(tmp_path, 60706, "", (), group), "touch", str(begun)]
+    by_another = ["/bin/sh", "-c", '"$@"; exit $?', "sh", *command]
+    assert subprocess.run(by_another, check=False).returncode == 94
+    assert not begun.exists()
+    subprocess.run(command, check=True)
+    assert begun.exists()
+    as_root = prelude.enter(tmp_path, 60706, "/mnt", (), group)
+    question = command[2].partition("for")[0]
+    assert as_root[as_root.index("-c") + 1].startswith(question)
 
 
 def test_bubblewraps_own_command_line_shows_no_host_path(

@@ -334,6 +334,28 @@ def test_what_a_dead_grabber_left_in_the_outbox_may_have_been_delivered() -> Non
     assert (frontend.updates, grab.queues.outbox()) == ([], [])
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_success_just_before_its_cancel_is_sent_by_a_young_grabber(named: bool) -> None:
+    """A canceled task leaves the frontend's list, as if its report had been taken: were it not
+    sent, the frontend would call canceled what stays in the repository."""
+    frontend = MemoryFrontend("1")
+    grab = grabber(frontend)
+    frontend.away = not named
+    grab.queues.register("0-0-1", 0, alive())
+    if not named:  # another grabber's doing
+        grab.queues.enqueue(0, "1")
+    grab.look(fetch=True)
+    claim = grab.queues.claim(0, "0-0-1", 1)
+    assert claim
+    grab.look(fetch=True)
+    grab.queues.finish(claim, {"id": 1, "task_id": "1", "status": 1})
+    frontend.away, frontend.unfinished, frontend.cancels = False, [], ["1"]
+    for _ in range(3):
+        grab.look(fetch=True)
+    assert [update["status"] for update in frontend.updates[:1]] == [1]
+    assert frontend.updates[1:] == [("canceled", "1", True)]
+
+
 def test_tasks_that_vanished_at_the_frontend_leave_the_queue() -> None:
     frontend = MemoryFrontend("1", "2")
     grab = grabber(frontend)

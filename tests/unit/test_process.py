@@ -178,6 +178,39 @@ def test_a_child_dies_with_the_process_that_started_it() -> None:
         wait_until(lambda: gone(pid), 10, "the child died as well")
 
 
+#: A setpriv that is only reached when its parent has been killed.
+LATE = """#!/bin/sh
+parent=$PPID
+echo $$ > {0}.new; mv {0}.new {0}
+while kill -0 $parent; do sleep 0.02; done 2>/dev/null
+{1} "$@"
+echo $? > {2}.new; mv {2}.new {2}
+"""
+
+
+def test_a_lasting_child_does_not_start_after_its_parent(tmp_path: Path) -> None:
+    """The parent-death signal is asked for a moment after the fork: kills hit that moment."""
+    late, begun, ended = tmp_path / "setpriv", tmp_path / "begun", tmp_path / "ended"
+    late.write_text(LATE.format(begun, find("setpriv"), ended))
+    late.chmod(0o755)
+    script = (
+        "import sys\nfrom backend import process\nreal = process.find\n"
+        "process.find = lambda name: sys.argv[1] if name == 'setpriv' else real(name)\n"
+        "process.Child(['touch', sys.argv[2]], lasting=True)\nsys.stdin.read()\n"
+    )
+    arguments = [sys.executable, "-c", script, str(late), str(tmp_path / "started")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, cwd=ROOT) as parent:
+        wait_until(begun.exists)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait(100)
+        wait_until(ended.exists)
+        assert ended.read_text() != "0\n"
+        assert not (tmp_path / "started").exists()
+    with Child(["touch", str(tmp_path / "started")], lasting=True) as child:
+        assert child.wait(100) == 0
+    assert (tmp_path / "started").exists()
+
+
 def test_a_process_id_is_not_fooled_by_a_reused_number() -> None:
     with Child(["sleep", "600"]) as child:
         this = ProcessId.of(child.pid)
