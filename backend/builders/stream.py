@@ -117,7 +117,7 @@ def follow(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | 
         code = child.kill()
         _drain(pipe, log)
     if code and (tight or disk.low(request.workdir)):
-        _blame(request)
+        blame(request)
     return code
 
 
@@ -158,7 +158,7 @@ def _loop(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | N
             if watch:
                 watch.check()
             if disk.low(request.workdir):
-                _blame(request)
+                blame(request)
         if pipe in ready:
             data = os.read(pipe, _KEEP)
             log.write(data)
@@ -183,8 +183,9 @@ def _check_limits(log: Log, request: Limits, total: float, silent: float) -> Non
         raise BuildError(f"build ended: no output for {request.stall_timeout} s (stall_timeout)")
 
 
-def _blame(request: Limits) -> None:
-    """The disk is nearly full: the build's fault, or that of others."""
+def blame(request: Limits) -> None:
+    """The disk is nearly full: raises BuildError if that is the build's doing, InfrastructureError
+    if it is not."""
     wanted = disk.reserve(request.workdir)
     if disk.usage(request.workdir) >= wanted:
         raise BuildError(

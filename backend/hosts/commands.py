@@ -113,7 +113,7 @@ def _url(raw: Mapping[str, Any], user: str, what: str) -> str:
     text, port = raw.get("address"), raw.get("port", 22)
     if not isinstance(text, str) or not text:
         raise InfrastructureError(f"{what}: its JSON has no address")
-    if isinstance(port, str) and port.isdecimal():
+    if isinstance(port, str) and re.fullmatch(r"[0-9]{1,5}", port):
         port = int(port)
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
         raise InfrastructureError(f"{what}: port {_short(repr(port))} is no port")

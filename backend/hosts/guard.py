@@ -16,9 +16,10 @@ import traceback
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from backend.builders import LOGS, Artifact, Builder, BuildRequest
-from backend.exceptions import Canceled, CoprBackendError, Stopped
-from backend.hosts.runs import CANCEL, DONE, Run
+from backend import disk
+from backend.builders import LOGS, Artifact, Builder, BuildRequest, stream
+from backend.exceptions import Canceled, CoprBackendError, InfrastructureError, Stopped
+from backend.hosts.runs import CANCEL, DONE, SPARE, Run
 from backend.hosts.wire import to_json
 
 #: How long a builder may take to end after it was told, in seconds; then it is killed.
@@ -158,12 +159,22 @@ class _Build:
         try:
             outcome = _good(order.builder.build(request, self))
         except CoprBackendError as error:
+            error = self._whose_disk(error)
             outcome = {"error": type(error).__name__, "text": str(error)}
         except Exception as error:  # noqa: BLE001  (anybody's class: the worker shall know)
             traceback.print_exc()
             said = f"{type(error).__name__}: {error}"
             outcome = {"error": "ToolError", "text": f"the builder failed on its host: {said}"}
         _leave(run, {**outcome, "logs": _logs(run)})
+
+    def _whose_disk(self, error: CoprBackendError) -> CoprBackendError:
+        """A disk without room for the log is the fault of who has filled it, as any other."""
+        try:
+            if isinstance(error, InfrastructureError) and disk.low(self._run.work):
+                stream.blame(replace(self._order.request, workdir=self._run.work))
+        except CoprBackendError as better:
+            return better
+        return error
 
     def output(self, data: bytes) -> None:
         """Append to the log."""
@@ -210,5 +221,15 @@ def _logs(run: Run) -> list[dict[str, Any]]:
 
 def _leave(run: Run, outcome: dict[str, Any]) -> None:
     new = run.path / "outcome.new"
-    new.write_text(json.dumps(outcome))
+    try:
+        new.write_text(json.dumps(outcome))
+    except OSError as error:  # the disk is full: there is room for a few words
+        text = json.dumps({name: value for name, value in outcome.items() if name != "logs"})
+        if "error" not in outcome or len(text) > SPARE:
+            why = f"no room for the results in {run.path}: {error.strerror}"
+            text = json.dumps({"error": "InfrastructureError", "text": why})
+        new = run.path / "spare"
+        with new.open("r+") as file:
+            file.write(text)
+            file.truncate()
     new.rename(run.path / "outcome.json")

@@ -5,6 +5,7 @@ srpm/NAME    the source package
 work/        the builder's work directory
 log          what the build printed
 outcome.json how it ended; there once all of the log is
+spare        becomes outcome.json where the disk is full
 lease        touched whenever the worker asks for the build
 control      FIFO to the guard: CANCEL, or DONE when nobody needs the build any more
 wake         FIFO to the agent: there is more to send
@@ -25,6 +26,8 @@ from backend.builders import Builder
 from backend.exceptions import CoprBackendError
 
 CANCEL, DONE = b"c", b"d"
+#: Bytes that are kept for the outcome.
+SPARE = 16384
 _NAME = re.compile(r"[a-z0-9]{1,40}-[a-z0-9]{1,40}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^%-]{0,250}")
 
@@ -64,6 +67,8 @@ class Run:
         (self.path / "log").touch()
         (self.path / "srpm").mkdir(mode=0o700)
         (self.path / "work").mkdir(mode=0o700)
+        with (self.path / "spare").open("wb") as spare:
+            os.posix_fallocate(spare.fileno(), 0, SPARE)
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         return lock, os.open(self.path / "srpm" / source, flags, 0o600)
 

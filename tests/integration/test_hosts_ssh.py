@@ -1,7 +1,9 @@
 """Builds over a real sshd: the same results as here, and what happens when the host goes wrong."""
 
+import contextlib
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -223,6 +225,81 @@ def test_without_sshd_the_host_is_given_up_at_once(site: Site) -> None:
     finally:
         site.host.start()
     builder.ping()
+    builder.close()
+
+
+def test_a_host_with_another_key_is_given_up_in_the_middle(site: Site) -> None:
+    keys = [site.host.top / name for name in ("host_key", "host_key.pub")]
+    before = [key.read_bytes() for key in keys]
+    with Build(site, "waits", WAIT, hosts_timeout=10) as build:
+        build.printed(b"\nfirst half\n")
+        site.host.stop()
+        for key in keys:
+            key.unlink()
+        sshd.make_key(keys[0])
+        site.host.start()
+        try:
+            build.end()
+        finally:
+            site.host.stop()
+            for key, content in zip(keys, before, strict=True):
+                key.write_bytes(content)
+            site.host.start()
+        assert isinstance(build.error, HostError)
+        assert "its key is another than in known_hosts" in str(build.error)
+        with Build(site, "green", "echo I am built") as other:
+            other.end()
+            assert other.error is None
+    wait_until(site.is_clean, 75, what="nothing is left on the host")
+
+
+@pytest.fixture
+def small(site: Site) -> Iterator[Path]:
+    """The host's directory on a disk of 12 MB."""
+    wait_until(site.is_clean, 75, what="nothing is left on the host")
+    cache = site.host.top / "cache"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12M", "small", cache], check=True)
+    try:
+        yield cache
+        wait_until(site.is_clean, 75, what="nothing is left on the host")
+    finally:
+        subprocess.run(["umount", "-l", cache], check=True)
+
+
+def fill(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_disk_that_is_filled_there_is_the_fault_of_who_has_filled_it(
+    site: Site, small: Path
+) -> None:
+    with Build(site, "fills", "cat /dev/zero >big; cat big; echo not reached") as build:
+        build.end()
+        assert isinstance(build.error, BuildError), repr(build.error)
+        assert "it filled the disk" in str(build.error)
+    wait_until(site.is_clean, 75, what="nothing is left on the host")
+    with Build(site, "waits", WAIT) as build:
+        build.printed(b"\nfirst half\n")
+        site.go()
+        fill(small / "others")
+        build.end()
+        assert isinstance(build.error, HostError), repr(build.error)
+        assert "not by this build" in str(build.error)
+    (small / "others").unlink()
+    with Build(site, "green", "echo I am built") as build:
+        build.end()
+        assert build.error is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_disk_that_is_full_before_is_the_hosts_fault(site: Site, small: Path) -> None:
+    fill(small / "others")
+    builder = site.builder()
+    with pytest.raises(HostError, match="No space left on device"):
+        builder.ping()
     builder.close()
 
 

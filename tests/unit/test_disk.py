@@ -74,10 +74,10 @@ def test_a_build_pays_only_for_its_own_files(
     )  # fmt: skip
     filled(monkeypatch, 20 * MIB, 0)
     with pytest.raises(InfrastructureError, match="not by this build"):
-        stream._blame(request)
+        stream.blame(request)
     (tmp_path / "big").write_bytes(b"x" * 2 * MIB)
     with pytest.raises(BuildError, match="it filled the disk"):
-        stream._blame(request)
+        stream.blame(request)
 
 
 def test_a_build_pays_only_for_many_files_of_its_own(
@@ -90,11 +90,11 @@ def test_a_build_pays_only_for_many_files_of_its_own(
     filled(monkeypatch, 10**12, 10**11, 0, 100_000)
     (tmp_path / "few").touch()
     with pytest.raises(InfrastructureError, match="not by this build"):
-        stream._blame(request)
+        stream.blame(request)
     for number in range(2000):
         (tmp_path / str(number)).touch()
     with pytest.raises(BuildError, match="it filled the disk with files"):
-        stream._blame(request)
+        stream.blame(request)
 
 
 def test_spread_adds_one_flag_and_keeps_the_others(

@@ -33,6 +33,7 @@ def test_an_address_is_found(printed: str, address: str) -> None:
     ["", "\xff\xfe garbage", "[]", "{}", '{"address": ""}', '{"address": 7}', "null",
      '{"address": "u@h; reboot"}', '{"address": "-oProxyCommand=x"}', '{"address": "-x@h"}',
      '{"address": "u@h", "port": 0}', '{"address": "u@h", "port": true}', "[" * 100_000,
+     '{"address": "u@h", "port": "' + "9" * 5000 + '"}',
      '{"address": "u@h", "name": "a b"}', '{"address": "u@h", "host_key": "a\\nb"}'],
 )  # fmt: skip
 def test_garbage_is_one_clear_error(printed: str) -> None:
