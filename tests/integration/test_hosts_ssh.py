@@ -258,6 +258,7 @@ def small(site: Site) -> Iterator[Path]:
     """The host's directory on a disk of 12 MB."""
     wait_until(site.is_clean, 75, what="nothing is left on the host")
     cache = site.host.top / "cache"
+    cache.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12M", "small", cache], check=True)
     try:
         yield cache
