@@ -110,6 +110,23 @@ def test_a_refused_project_is_shown_again_to_be_corrected(lab: Lab) -> None:
     assert lab.api("GET", "/project/list").json()["items"] == []
 
 
+def test_many_chroots_leave_the_page_short(lab: Lab) -> None:
+    """How to install from each is folded; what failed is linked first."""
+    debian = "debian-12-x86_64"
+    lab.project(chroots=[FEDORA, debian])
+    assert "<details>" in lab.client.get("/coprs/admin/hello/").text
+    lab.project("single", chroots=[FEDORA])
+    assert "<details open>" in lab.client.get("/coprs/admin/single/").text
+    build = lab.submit()
+    lab.source_done(build)
+    lab.report(build, FEDORA, status=0, failure="bad")
+    lab.report(build, debian, status=1)
+    page = lab.client.get(f"/coprs/build/{build}").text
+    assert "Not started yet" not in page
+    assert f'id="task-{FEDORA}"' in page
+    assert re.findall(r'Failed: <a href="#task-([^"]+)"', page) == [FEDORA]
+
+
 def test_what_a_project_says_of_itself(lab: Lab) -> None:
     about = {"homepage": "javascript:alert(1)", "contact": "https://x.example/?a=1&b=2"}
     lab.project(instructions=f"first\nthen {EVIL}", **about)
