@@ -1,4 +1,5 @@
-"""`make hostile`: all attacks, as root and as an ordinary user, with and without cgroups."""
+"""`make hostile`: all attacks, as root and as an ordinary user, with and without cgroups, and on
+a host."""
 
 import os
 import re
@@ -15,28 +16,46 @@ NOBODY = "nobody"
 
 def play(more: str, names: list[str]) -> int:
     """All attacks against one configuration; returns how many went wrong."""
-    failures = 0
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="hostile-") as top:
         Path(top).chmod(0o700)
-        arena = Arena(Path(top), more)
-        print(f"== as {'root' if os.geteuid() == 0 else 'a user'}: {arena.builder.describe()}")
-        for attack in ATTACKS:
-            if names and attack.name not in names:
-                continue
-            before = at_rest()
-            end, log, seconds = arena.build(attack)
-            wrong = judge(attack, end, log)
-            wrong += [f"{key} changed" for key, value in at_rest().items() if value != before[key]]
-            green, _, _ = arena.build(Attack("next"))
-            if green:
-                wrong.append(f"the next build is not green: {green}")
-            mark = "WRONG" if wrong else "ok   "
-            print(f"{mark} {attack.name:20} {seconds:6.1f} s  {end[:110] or 'green'}", flush=True)
-            for line in wrong:
-                print(f"      {line}")
-            if wrong and os.environ.get("SHOW"):
-                print(re.sub(r"(?m)^", "      | ", log[-3000:]))
-            failures += bool(wrong)
+        return contest(Arena(Path(top), more), names)
+
+
+def over_ssh(names: list[str]) -> int:
+    """The same on a host: what is checked is the machine of the host, too, since it is this one."""
+    from tests.integration import sshd  # the user has no Python packages
+
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="hostile-") as path:
+        top = Path(path)
+        top.chmod(0o700)
+        with sshd.hosts(top / "hosts", 1) as (host,):
+            keys = f"identity={top}/hosts/id\nknown_hosts={top}/hosts/known_hosts"
+            arena = Arena(top, f"[hosts]\n{keys}", host.address)
+            arena.empty = lambda: not host.runs()
+            return contest(arena, names)
+
+
+def contest(arena: Arena, names: list[str]) -> int:
+    """All attacks; returns how many went wrong."""
+    failures = 0
+    print(f"== as {'root' if os.geteuid() == 0 else 'a user'}: {arena.about}")
+    for attack in ATTACKS:
+        if names and attack.name not in names:
+            continue
+        before = at_rest()
+        end, log, seconds = arena.build(attack)
+        wrong = judge(attack, end, log)
+        wrong += [f"{key} changed" for key, value in at_rest().items() if value != before[key]]
+        green, _, _ = arena.build(Attack("next"))
+        if green:
+            wrong.append(f"the next build is not green: {green}")
+        mark = "WRONG" if wrong else "ok   "
+        print(f"{mark} {attack.name:20} {seconds:6.1f} s  {end[:110] or 'green'}", flush=True)
+        for line in wrong:
+            print(f"      {line}")
+        if wrong and os.environ.get("SHOW"):
+            print(re.sub(r"(?m)^", "      | ", log[-3000:]))
+        failures += bool(wrong)
     return failures
 
 
@@ -60,6 +79,7 @@ def main() -> int:
     names = [word for word in sys.argv[1:] if not word.startswith("-")]
     failures = sum(play(more, names) for more in ("", "cgroup = no"))
     if os.geteuid() == 0 and "--only-me" not in sys.argv:
+        failures += over_ssh(names)
         failures += as_user()
     print(f"{failures} went wrong")
     return min(failures, 100)

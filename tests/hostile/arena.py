@@ -8,14 +8,15 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from backend import config
-from backend.builders import BuildRequest, sandbox
+from backend.builders import Builder, BuildRequest, sandbox
 from backend.builders.cgroup import Place
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.exceptions import BuildError, Killed
+from backend.hosts import connect
 from backend.process import ProcessId
 from tests.hostile import attacks
 from tests.hostile.attacks import GREEN, KILLED, LIMITS, Attack
@@ -48,15 +49,21 @@ class Log:
 
 
 class Arena:
-    """One builder with tight limits, and a directory for everything."""
+    """One builder with tight limits, and a directory for everything; or that of a host.
 
-    def __init__(self, top: Path, more: str = "") -> None:
+    `empty` tells that nothing of a build is left where it was.
+    """
+
+    def __init__(self, top: Path, more: str = "", host: str = "") -> None:
         self.top = top
         path = top / "copr-be.conf"
         path.write_text(f"[backend]\nstatedir={top}/state\n[builder]\nuid={UID}\n{LIMITS}{more}\n")
         self.config = config.load(path)
-        self.builder = RpmbuildBuilder(self.config)
+        local = RpmbuildBuilder(self.config)
+        self.builder: Builder = connect(host, self.config) if host else local
         self.builder.preflight()
+        self.about = f"on {host}" if host else local.describe()
+        self.empty: Callable[[], bool] = lambda: True
 
     def source(self, attack: Attack) -> Path:
         """Its source package."""
@@ -106,7 +113,7 @@ class Arena:
         finally:
             self.builder.cleanup(work, 0)
             log.close()
-        if work.exists():
+        if work.exists() or not rested(self.empty):
             end += f" LEFT {work}"
         return end, log.data.decode("utf-8", "replace"), time.monotonic() - began
 
@@ -140,6 +147,14 @@ def at_rest() -> dict[str, object]:
     while (found := machine())["programs"] and time.monotonic() < deadline:
         select.select([], [], [], 0.01)
     return found
+
+
+def rested(fact: Callable[[], bool]) -> bool:
+    """It becomes true within a while."""
+    deadline = time.monotonic() + 30
+    while not fact() and time.monotonic() < deadline:
+        select.select([], [], [], 0.01)
+    return fact()
 
 
 def own_groups() -> set[str]:

@@ -60,16 +60,24 @@ def distribution() -> Iterator[Path]:
             pytest.skip(f"{program} is not installed")
     if os.geteuid():
         pytest.skip("only root makes a distribution")
-    made = Path(os.environ["COPR_TEST_MOCK"])
-    if made.is_absolute():  # by minidistro.make, which takes minutes, for many runs
-        yield made
-        return
-    top = Path(tempfile.mkdtemp(prefix="copr-mini-", dir="/var/tmp"))
-    top.chmod(0o755)
-    try:
-        yield minidistro.make(top, ARCH)
-    finally:
-        shutil.rmtree(top)
+    forget()
+    kept = Path(os.environ["COPR_TEST_MOCK"])
+    if kept.is_absolute():  # by minidistro.make, which takes minutes, for many runs
+        yield kept
+    else:
+        top = Path(tempfile.mkdtemp(prefix="copr-mini-", dir="/var/tmp"))
+        top.chmod(0o755)
+        try:
+            yield minidistro.make(top, ARCH)
+        finally:
+            shutil.rmtree(top)
+    forget()
+
+
+def forget() -> None:
+    """The prepared roots of this distribution: no test is to find one of an earlier run."""
+    for path in Path("/var/cache/mock").glob(f"copr-{CHROOT}-*"):
+        shutil.rmtree(path)
 
 
 class Farm:
