@@ -198,6 +198,15 @@ class Queues(Register, Records):
         idle = {"task": "", "since": ""}
         self.client.hset(names.WORKER_KEY.format(worker=worker), mapping=cast(Any, idle))
 
+    def put_off(self, claim: Claim) -> None:
+        """Let go of what a worker holds, so that others are next: the frontend's next list brings
+        it back. Everything that is known of the task stays."""
+        pipe: Any = self.client.pipeline(transaction=True)
+        pipe.delete(names.CLAIM_KEY.format(worker=claim.worker))
+        pipe.hset(names.WORKER_KEY.format(worker=claim.worker), mapping={"task": "", "since": ""})
+        pipe.publish(names.WAKE_CHANNEL, wake.encode("free", ended=claim.task_id))
+        pipe.execute()
+
     def current(self, claim: Claim) -> bool:
         """True unless a newer start of the same task has taken over, or the claim is gone."""
         return self.standing(claim)[0]

@@ -92,6 +92,10 @@ class Records:
         """The task is given back once more; returns how often by now, since it was settled."""
         return int(self.client.hincrby(names.TASK_KEY.format(task=task_id), "tries", 1))
 
+    def frontend_away(self) -> bool:
+        """True when the job grabber could not get the last list of tasks."""
+        return bool(self.client.hget(names.GRABBER_KEY, "trouble"))
+
     def settled(self, task_id: str) -> None:
         """The task is out of its trouble: what comes next is a new one."""
         self.client.hdel(names.TASK_KEY.format(task=task_id), "trouble", "tries")

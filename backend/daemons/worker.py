@@ -40,6 +40,8 @@ from backend.triage import Diagnosis, Kind
 
 #: Pause after a fault of the frontend or of Redis, in seconds.
 PAUSE = 1.0
+#: After so many tries in vain, trouble is the task's alone if the list of tasks comes meanwhile.
+FEW = 3
 #: The longest pause between two tries of a build that the farm cannot do, in seconds.
 LONGEST_PAUSE = 30.0
 #: So many hosts may fail under a task; after that it is failed.
@@ -170,7 +172,7 @@ class Worker:
         except FrontendBroken as error:
             self._broken(claim, str(error))
         except FrontendError as error:
-            self._again(claim, str(error))
+            self._again(claim, str(error), alone=False)
         except (FrontendRefused, Killed, ToolError) as error:
             self._fault(claim, str(error), self._max_attempts)
         except HostError as error:
@@ -198,19 +200,23 @@ class Worker:
         self._events.emit(f"build {claim.task_id}: failed: {text}", "error", kind="task.failed")
         self._finish(claim, self._failed(claim.task_id, text) | {"triage": _FARM})
 
-    def _again(self, claim: Claim, why: str) -> None:
+    def _again(self, claim: Claim, why: str, *, alone: bool) -> None:
+        """Once more; `alone`: the trouble is this task's, and is to hold up no other."""
         tries = self._queues.count_trouble(claim.task_id)
         if tries & (tries - 1) == 0:  # once a second would bury everything else in the log
             often = f" for the {tries}th time" if tries > 2 else ""
             text = f"build {claim.task_id}: given back{often}: {why}"
             self._events.emit(text, "warning", kind="task.again")
+        if alone or (tries >= FEW and not self._queues.frontend_away()):
+            self._queues.put_off(claim)
+            return
         select.select([], [], [], PAUSE)
         self._queues.give_back(self.name, self._group.id)
 
     def _broken(self, claim: Claim, why: str) -> None:
         """An answer, or a server behind it, is of no use: try again, but not for ever."""
         if self._queues.trouble_age(claim.task_id, time.time()) < self._trouble_timeout:
-            self._again(claim, why)
+            self._again(claim, why, alone=True)
             return
         text = f"given up after {self._trouble_timeout} s of trouble, the last: {why}"
         self._events.emit(f"build {claim.task_id}: failed: {text}", "error", kind="task.failed")

@@ -373,6 +373,23 @@ def test_an_unusable_task_is_failed_after_a_while_and_the_rest_goes_on(tmp_path:
         wait_until(lambda: said(farm, "cannot clone"), 10)
 
 
+def test_a_broken_record_leaves_the_only_worker_to_others(tmp_path: Path) -> None:
+    srpm = make_srpm(tmp_path, "hello")
+    with serving(backend__group0_max_workers="1") as (server, farm), Importer(server):
+        server.model.create("jdoe", "p", [DEBIAN])
+        fault = Fault("/backend/get-srpm-build-task/1", status(500), 10**6)
+        server.faults = [fault]
+        broken = submit(server, srpm)
+        wait_until(lambda: fault.times < 10**6 - 1, 30, "two tries")
+        good = submit(server, srpm)
+        wait_until(lambda: finished(good), 60, "the other build")
+        assert (good.state, finished(broken)) == ("succeeded", False), farm.stderr
+        server.faults = []
+        wait_until(lambda: finished(broken), 60, "the frontend works again")
+        assert broken.state == "succeeded", farm.stderr
+        assert farm.stop() == 0, farm.stderr
+
+
 def test_a_dropped_chroot_ends_its_builds(hostile: tuple[RecordedFrontend, Farm]) -> None:
     server, farm = hostile
     project = server.model.create("jdoe", "dropped", [DEBIAN])

@@ -1,6 +1,7 @@
 """What a worker does with its claim when something goes wrong; the build itself is replaced."""
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -8,9 +9,10 @@ import fakeredis
 import pytest
 import redis
 
-from backend import build, workdir
+from backend import build, wake, workdir
 from backend.builders import Builder
 from backend.config import Config, Group
+from backend.constants import GRABBER_KEY
 from backend.daemons import child, worker
 from backend.exceptions import (
     FrontendBroken,
@@ -72,11 +74,28 @@ def test_trouble_gives_the_task_back(
     assert (queues.queued(0), queues.claims(), queues.outbox()) == (["7"], {}, [])
 
 
+@pytest.mark.parametrize(("error", "tries"), [(FrontendBroken("500"), 1), (FrontendError("x"), 3)])
+def test_the_trouble_of_one_task_alone_leaves_the_worker_to_others(
+    idle: worker.Worker, monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int
+) -> None:
+    listener = idle._queues.subscribe()
+    listener.get_message(timeout=1)
+    idle._queues.enqueue(0, "7")
+    for _ in range(tries):
+        assert idle._queues.queued(0) == ["7"]
+        queues = work(idle, monkeypatch, error)
+    assert (queues.queued(0), queues.claims(), queues.outbox()) == ([], {}, [])
+    assert queues.client.hget("copr-be:task:7", "tries") == str(tries), "it goes on counting"
+    heard = wake.decode(str(listener.get_message(timeout=1)["data"]), time.time())
+    assert heard.ended == "7"
+
+
 def test_a_trouble_that_lasts_is_said_less_and_less_often(
     idle: worker.Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(idle._events, "emit", lambda text, *_, **__: said.append(text))
+    cast(Any, idle._queues.client).hset(GRABBER_KEY, "trouble", "away")
     idle._queues.enqueue(0, "7")
     for _ in range(20):
         work(idle, monkeypatch, FrontendError("away"))
@@ -96,11 +115,14 @@ def test_troubles_with_a_good_time_between_them_do_not_add_up(
     work(idle, monkeypatch, FrontendBroken("500"))
     clock[0] += 500
     idle._queues.settled("7")
+    idle._queues.enqueue(0, "7")
     work(idle, monkeypatch, FrontendBroken("500"))
     clock[0] += 500
+    idle._queues.enqueue(0, "7")
     queues = work(idle, monkeypatch, FrontendBroken("500"))
-    assert (queues.queued(0), queues.outbox()) == (["7"], [])
+    assert (queues.queued(0), queues.outbox()) == ([], [])
     clock[0] += 101
+    idle._queues.enqueue(0, "7")
     queues = work(idle, monkeypatch, FrontendBroken("500"))
     assert "600 s of trouble" in queues.outbox()[0].build["failure"]
 
