@@ -36,6 +36,8 @@ class Conveyor:
     backlog: Backlog = field(default_factory=Backlog)
     flying: dict[str, Flight] = field(default_factory=dict)
     reported: set[str] = field(default_factory=set)
+    #: Those whose report the frontend is being sent right now, be it in the outbox or not.
+    sending: set[str] = field(default_factory=set)
     counts: Counts = field(default_factory=Counts)
     taken: Counter[int] = field(default_factory=Counter)
     _confirmed: set[str] = field(default_factory=set)
@@ -172,7 +174,7 @@ class Conveyor:
 
     def outbox_is(self, task_ids: Iterable[str], now: float, tick: float) -> None:
         """The tasks whose reports are in the outbox."""
-        reports = set(task_ids)
+        reports = {*task_ids, *self.sending}
         for name in reports & self.flying.keys():
             self.ended(name, now, tick, reported=True)
         for name in reports:

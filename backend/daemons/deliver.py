@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from backend.constants import Status
-from backend.daemons.desk import Desk
+from backend.daemons.desk import Asking, Desk
 from backend.daemons.kept import Kept
 from backend.daemons.withdraw import Withdraw
 from backend.delivery import BATCH, Outcome, choose, patience, reduced, send
@@ -72,14 +73,28 @@ class Deliver:
         if not batch:  # what waits may hide what does not
             reports = self._outbox.read(0)
             batch = self._ready(reports)
-            self._desk.conveyor.reported &= {report.task_id for report in reports}
+            conveyor = self._desk.conveyor
+            conveyor.reported &= conveyor.sending.union(report.task_id for report in reports)
         if not batch:
             return
         doubtful = self._outbox.sending(batch)
         confirmed = self._desk.conveyor.confirmed
         strange = {report.task_id for report in batch if not confirmed(report.task_id)} - doubtful
         request = partial(send, self._frontend, batch, doubtful, strange)
-        self._lane.ask(request, self._done, _impossible)
+        self._ask(self._lane, request, batch, self._done)
+
+    def _ask(
+        self, lane: Asking, request: Any, reports: list[Report], done: Callable[[Outcome], None]
+    ) -> None:
+        """While it is under way nobody builds these again, even if Redis forgets the outbox."""
+        sending, under_way = self._desk.conveyor.sending, {report.task_id for report in reports}
+        sending |= under_way
+
+        def ended(outcome: Outcome) -> None:
+            sending.difference_update(under_way)
+            done(outcome)
+
+        lane.ask(request, ended, _impossible)
 
     def _ready(self, reports: list[Report]) -> list[Report]:
         """Not those of builds that failed otherwise than by their worker's word, and may still be
@@ -97,7 +112,7 @@ class Deliver:
             task_id = report.task_id
             if task_id in self._kept and self._kept.may(task_id, tick):
                 request = partial(send, self._again_frontend, [report], {task_id})
-                self._again.ask(request, partial(self._done_again, report), _impossible)
+                self._ask(self._again, request, [report], partial(self._done_again, report))
                 return
         self._kept.only({report.task_id for report in reports})
 

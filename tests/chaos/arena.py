@@ -30,7 +30,7 @@ from tests.ports import free_port
 #: external: the same, with a Redis of its own that is killed and restarted from its AOF.
 MODES = ("embedded", "proxy", "external")
 PASSWORD = "chaos-password"
-DISK = "900m"
+DISK, FILES = "900m", 200_000
 
 
 class Arena:
@@ -104,7 +104,15 @@ class Arena:
         """Everything up, and kept up until `finish`."""
         self.disk.mkdir()
         if os.geteuid() == 0:
-            mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=755", "chaos", str(self.disk)]
+            mount = [
+                "mount",
+                "-t",
+                "tmpfs",
+                "-o",
+                f"size={DISK},nr_inodes={FILES},mode=755",
+                "chaos",
+                str(self.disk),
+            ]
             self.mounted = subprocess.run(mount, check=False).returncode == 0
         self.configure(self.workers)
         config = load(self.top / "copr-be.conf")
@@ -188,6 +196,20 @@ class Arena:
             yield
         finally:
             ballast.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def no_files(self, leave: int) -> Iterator[None]:
+        """Only `leave` more files can be made on the tmpfs, until this is left."""
+        used = os.statvfs(self.disk)
+        try:
+            self._remount(used.f_files - used.f_ffree + leave)
+            yield
+        finally:
+            self._remount(FILES)
+
+    def _remount(self, files: int) -> None:
+        command = ["mount", "-o", f"remount,nr_inodes={files}", str(self.disk)]
+        subprocess.run(command, check=False, capture_output=True)
 
     @contextlib.contextmanager
     def redis_held(self) -> Iterator[Path | None]:

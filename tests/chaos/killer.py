@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
+
 from tests.chaos.arena import Arena
 from tests.chaos.moments import Watch
 from tests.chaos.procs import Proc
@@ -66,10 +68,10 @@ class Killer:
             self.kill_worker: 22, self.kill_helper: 10, self.kill_master: 4, self.kill_redis: 7,
             self.kill_two: 6, self.kill_everything: 2, self.stop_briefly: 8, self.stop_long: 2,
             self.edit: 5, self.newborn: 3, self.end_and_kill: 2, self.kill_createrepo: 3,
-            self.moment_on_disk: 16,
+            self.moment_on_disk: 16, self.empty_redis: 2, self.kill_group: 5,
         }  # fmt: skip
         if self.arena.mounted:
-            ours[self.fill_disk] = 3
+            ours |= {self.fill_disk: 3, self.use_up_files: 2}
         if self.brief:
             del ours[self.stop_long]
         if self.arena.mode == "external":
@@ -146,6 +148,22 @@ class Killer:
             if self.hit(self.arena.procs("redis"), "kill redis, forgets a second") and aof:
                 with contextlib.suppress(OSError):
                     os.truncate(aof, before)
+
+    def empty_redis(self) -> None:
+        """Everything in it is forgotten, and it goes on."""
+        with contextlib.suppress(redis.RedisError):
+            self.arena.redis.flushall()
+            self.counts["FLUSHALL"] += 1
+            self.note("FLUSHALL")
+
+    def kill_group(self) -> None:
+        """A process group, as a shell or a service manager would."""
+        found = self.arena.procs()
+        if found:
+            with contextlib.suppress(ProcessLookupError):
+                group = os.getpgid(self.random.choice(found).pid)
+                members = [proc for proc in found if _group(proc.pid) == group]
+                self.hit(members, "kill process group")
 
     def kill_createrepo(self) -> None:
         self.hit(self.pick("createrepo_c"), "kill createrepo_c")
@@ -236,6 +254,17 @@ class Killer:
                     self.random.choice((self.kill_worker, self.kill_master, self.kill_redis))()
         self.note("disk freed")
 
+    def use_up_files(self) -> None:
+        leave, seconds = self.random.choice((0, 0, 3, 20)), self.random.uniform(0.3, 6)
+        self.counts["no more files"] += 1
+        self.note(f"{leave} more files can be made, for {seconds:.1f} s")
+        with self.arena.no_files(leave):
+            self.enough.wait(seconds / 2)
+            if self.random.random() < 0.3:
+                self.kill_worker()
+            self.enough.wait(seconds / 2)
+        self.note("files can be made again")
+
     # --- frontend -------------------------------------------------------------------------
 
     def break_frontend(self) -> None:
@@ -295,6 +324,13 @@ class Killer:
             victims = [proc for proc in victims if f" {build}" in proc.title] or victims
         self.note(f"moment: {what} ({path.relative_to(self.arena.destdir)})")
         self.hit(victims, f"kill {role} when {what}")
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def _catches(pid: int, number: int) -> bool:

@@ -35,7 +35,7 @@ BuildArch: noarch
 {build}
 %install
 mkdir -p %{{buildroot}}/usr/share/{name}
-echo hello > %{{buildroot}}/usr/share/{name}/file
+head -c 32 /dev/urandom | od > %{{buildroot}}/usr/share/{name}/file
 %files
 /usr/share/{name}
 """

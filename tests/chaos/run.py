@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tests.chaos.arena import MODES, Arena, arena
 from tests.chaos.killer import Killer
 from tests.chaos.load import Users, make_srpms
+from tests.chaos.reader import Reader
 from tests.chaos.verify import Verifier, history
 
 #: After the killer's mercy: longest time without any progress before tasks count as lost.
@@ -71,10 +72,13 @@ def run(
         outcome.timeline = killer.timeline
         place.log = killer.note
         users.start()
+        reader = Reader(place.destdir)
+        reader.start()
         killer.run(users.done.is_set, seconds)
         verifier = Verifier(place, users)
         _settle(verifier, users)
         _judge(verifier, place)
+        reader.end(verifier)
         outcome.violations, outcome.states = verifier.violations, verifier.states
         return _tell(outcome, place, begin)
 

@@ -183,7 +183,7 @@ class Verifier:
             place = line.split()[1]
             if place.startswith(f"{arena.top}/") and place != str(arena.disk):
                 self.bad(f"mount left: {line}")
-        for pattern in ("state/work/*/*", "state/uploads/*", "web/uploads/*"):
+        for pattern in ("state/work/*/*", "state/uploads/*", "state/publishing/*", "web/uploads/*"):
             for path in arena.disk.glob(pattern):
                 self.bad(f"left: {path}")
         for path in (arena.top / "run").iterdir():

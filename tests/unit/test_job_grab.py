@@ -435,6 +435,30 @@ def slow(frontend: MemoryFrontend) -> tuple[Rig, dict[str, SlowLane]]:
     return Rig(frontend, lane), lanes
 
 
+def test_what_is_being_reported_is_not_built_again_when_redis_is_emptied() -> None:
+    frontend = MemoryFrontend("1")
+    rig, lanes = slow(frontend)
+    rig.grab.look()
+    lanes["mirror"].answer()
+    lanes["cancels"].answer()
+    rig.grab.look()
+    rig.queues.register("0-0-1", 0, alive())
+    claim = rig.queues.claim(0, "0-0-1", 1)
+    assert claim
+    rig.queues.finish(claim, {"id": 1, "task_id": "1", "status": 1})
+    rig.look(fetch=True)
+    assert lanes["deliver"].busy
+    rig.queues.client.flushall()
+    for _ in range(2):
+        if lanes["mirror"].busy:
+            lanes["mirror"].answer()
+        rig.look(fetch=True)
+    assert rig.queues.queued(0) == []
+    lanes["deliver"].answer()
+    assert [update["status"] for update in frontend.updates] == [1]
+    assert rig.grab.conveyor.sending == set()
+
+
 def test_a_cancel_does_not_wait_for_other_slow_answers() -> None:
     frontend = MemoryFrontend("1", "2", "3")
     rig, lanes = slow(frontend)
