@@ -38,7 +38,7 @@ def number(least: int, most: int, *, off: bool = False) -> Schema:
     return {"anyOf": [bounds, *([{"const": -1}] if off else []), text, {"type": "null"}]}
 
 
-_REPO = r"^(http|https|ftp|copr)://[!-~]{1,1990}$"
+_REPO = f"^(http|https|ftp|copr)://{names.PLAIN}{{1,1990}}$"
 REPOS = strings({"type": "string", "pattern": _REPO})
 PROJECT_NAME: Schema = {"type": "string", "pattern": names.PROJECT_PATTERN}
 

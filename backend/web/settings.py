@@ -50,8 +50,8 @@ NUMBERS = {
 MOST_TEXT = 64 * 1024
 #: Most seconds that a build may be given.
 LONGEST = 7 * 24 * 3600
-IMAGE_PATTERN = r"^[!-~]{0,500}$"
-WORD_PATTERN = r"^[!-~]{1,2000}$"
+IMAGE_PATTERN = f"^{names.PLAIN}{{0,500}}$"
+WORD_PATTERN = f"^{names.PLAIN}{{1,2000}}$"
 MODULE_PATTERN = r"^!?[A-Za-z0-9_.+-]+:[A-Za-z0-9_.+/-]+$"
 
 #: Lists of a chroot, given as text with spaces.
@@ -143,7 +143,7 @@ def read_chroot(body: Mapping[str, Any]) -> dict[str, Any]:
             continue
         words = _words(key, value) if isinstance(value, str) else names.strings(value, key)
         if not all(re.fullmatch(WORD_PATTERN, word) for word in words):
-            raise ApiError(400, f"{key}: must be words with spaces between them")
+            raise ApiError(400, f"{key}: must be words with spaces between them, without quotes")
         changes[key] = list(dict.fromkeys(words))
     if "additional_repos" in changes:
         changes["additional_repos"] = names.repos(changes["additional_repos"], "additional_repos")

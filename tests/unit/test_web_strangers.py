@@ -159,3 +159,31 @@ def test_a_session_is_no_key_to_the_api(lab: Lab) -> None:
     }
     assert {door: status for door, status in answers.items() if status != 401} == {}
     assert contents(lab) == before
+
+
+ESCAPES = ('"', "'", "\\", "`")
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_no_quote_gets_into_the_files_that_others_run(lab: Lab, escape: str) -> None:
+    """`copr-cli mock-config` writes these into a file of Python, between quotes."""
+    word = f"x{escape}+__import__(1)+{escape}"
+    address = f"http://x/{word}"
+    image = {"bootstrap": "custom_image", "bootstrap_image": word}
+    project = "/project/edit/admin/hello"
+    chroot = f"/project-chroot/edit/admin/hello/{FEDORA}"
+    before = contents(lab)
+    for path, body in (
+        (project, {"repos": [address]}),
+        (project, {"runtime_dependencies": [address]}),
+        (project, image),
+        (chroot, image),
+        (chroot, {"additional_repos": address}),
+        (chroot, {"additional_packages": word}),
+        (chroot, {"with_opts": word}),
+        (chroot, {"additional_modules": f"a:{word}"}),
+    ):
+        assert lab.api("PUT", path, body).status_code == 400, (path, body)
+    assert contents(lab) == before
+    usual = {"additional_packages": "pkgconfig(x11) perl(A::B) a[b]"}
+    assert lab.api("PUT", chroot, usual).status_code == 200
