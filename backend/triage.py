@@ -162,6 +162,8 @@ _FILES = re.compile(
     r"|File listed twice|Empty %files file|Could not open %files file|Arch dependent binaries"
     r"|Package already exists|[Bb]uild.*-id.*duplicate|Missing build-id|Dependency tokens must"
 )
+#: rpm 4.20 says it when the package is built already.
+_NOT_HERE = re.compile(r"(?:Architecture|OS) is (?:not included|excluded)")
 _DEPENDENCIES = re.compile(r"Failed build dependencies:")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -228,6 +230,8 @@ def _kind(
         return Kind.DEPENDENCIES, None
     if _FILES.search(last_words):
         return Kind.FILES, None
+    if _NOT_HERE.search(message):
+        return Kind.PREP, None
     default = _STAGES.get(stage or "", Kind.PREP)
     for index in range(len(window) - 1, -1, -1):
         text = window[index].text

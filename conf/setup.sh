@@ -119,6 +119,7 @@ if [ "$purpose" != docs ]; then
     need rpm2cpio rpm2cpio rpm "unpacks source packages"
     need cpio cpio cpio "unpacks source packages"
     need patch patch patch "applies the patches of packages"
+    need file file file "rpm's own scripts ask it what is to be stripped"
     need curl curl curl "fetches sources that a spec file names"
     need bwrap bubblewrap bubblewrap "the sandbox of every build"
     need setpriv util-linux util-linux "drops privileges of builds"

@@ -11,7 +11,8 @@ from backend.builders.view import HOME
 
 RESULTS = "/builddir/results"
 STARTED = b"Building with rpmbuild"
-MACROS = "/copr-backend.macros"
+#: rpm reads it after those of the system; what `--load` names, rpmbuild 4.20 does not build with.
+MACROS = f"{HOME}/.rpmmacros"
 _GUARD = "/copr-backend.guard"
 #: What a guard and the script below say to each other.
 _MARK = f"{HOME}/.script"
@@ -63,8 +64,6 @@ def command(sandbox: Sandbox, area: Area, recipe: Recipe) -> Iterator[Command]:
     binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm", "--bind", "{}/results", RESULTS]
     data = {_GUARD: GUARD, **({MACROS: recipe.macros} if recipe.macros else {})}
     options = list(recipe.options)
-    if recipe.macros:
-        options += ["--load", MACROS]
     # As rpm has it by itself, with the guard before the shell.
     shell = f"{sandbox.small_shell()} {_GUARD} %{{___build_shell}} %{{___build_args}}"
     options += ["--define", f"___build_cmd {shell}"]

@@ -217,6 +217,10 @@ def killed_inside(tail: bytes) -> bool:
     return any(_KILLED.search(line) for line in before)
 
 
+#: What rpm 4.20 says after the reason.
+_EMPTY_WORDS = "parsing failed"
+
+
 def decisive_line(tail: bytes) -> str:
     """The one line of a failed build's log that says why."""
     lines = [plain(line) for line in tail.decode("utf-8", "replace").split("\n")]
@@ -224,12 +228,14 @@ def decisive_line(tail: bytes) -> str:
     if marks:
         errors = lines[marks[-1] + 1 :]
         for line in reversed(errors):
-            if line.startswith("    ") and not line.strip().startswith("/"):
+            words = line.strip()
+            if line.startswith("    ") and words[:1] not in ("", "/") and words != _EMPTY_WORDS:
                 files = [one.strip() for one in errors[errors.index(line) + 1 :]]
-                return " ".join([line.strip(), *(file for file in files[:3] if file)])
+                return " ".join([words, *(f for f in files[:3] if f not in ("", _EMPTY_WORDS))])
     for line in reversed(lines):
-        if line.startswith("error: "):
-            return line.removeprefix("error: ").strip()
+        words = line.removeprefix("error: ").strip()
+        if line.startswith("error: ") and words != _EMPTY_WORDS:
+            return words
     return next((line.strip() for line in reversed(lines) if line.strip()), "no output at all")
 
 

@@ -54,7 +54,7 @@ RED: dict[str, tuple[dict[str, str], Kind, str]] = {
             "\tgcc -o a a.c\nX\nmake"
         },
         Kind.COMPILE,
-        "error: 'x' undeclared",
+        " undeclared",
     ),
     "linker error": (
         {"build": "echo 'int f(void); int main(void) { return f(); }' >a.c\ngcc a.c"},

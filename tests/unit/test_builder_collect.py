@@ -81,6 +81,14 @@ def test_the_opened_directory_counts_not_its_name(tmp_path: Path) -> None:
             b"error: Architecture is not included: x86_64\n",
             "Architecture is not included: x86_64",
         ),
+        (  # rpm 4.20
+            b"error: Architecture is not included: x86_64\nerror: parsing failed\n",
+            "Architecture is not included: x86_64",
+        ),
+        (
+            b"RPM build errors:\n    Architecture is not included: x\n    parsing failed\n    \n",
+            "Architecture is not included: x",
+        ),
         (b"something\n\n", "something"),
         (b"", "no output at all"),
     ],
