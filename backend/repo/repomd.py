@@ -20,7 +20,8 @@ _HEAD = (
     ' xmlns:rpm="http://linux.duke.edu/metadata/rpm">\n'
     "  <revision>{revision}</revision>\n"
 )
-_RECORD = re.compile(rb'  <data type="([^"]+)">.*?</data>\n', re.DOTALL)
+#: createrepo_c 1.1 and later writes all of it in one line.
+_RECORD = re.compile(rb'<data type="([^"]+)">.*?</data>', re.DOTALL)
 _HREF = re.compile(rb'<location [^>]*href="(?:[^"]*/)?([^"/]+)"')
 #: File in the chroot's directory → its types in repomd.xml, uncompressed and compressed.
 SOURCES: Mapping[str, tuple[str, str]] = {
@@ -90,7 +91,7 @@ def records(repodata: Path) -> list[Extra]:
         if href := _HREF.search(match[0]):
             path = repodata / href[1].decode("utf-8", "replace")
             type_ = match[1].decode("utf-8", "replace")
-            found.append(Extra(type=type_, record=match[0], path=path))
+            found.append(Extra(type=type_, record=b"  %s\n" % match[0], path=path))
     return [extra for extra in found if extra.path.is_file()]
 
 
