@@ -7,14 +7,15 @@ import redis
 
 from backend import constants as names
 from backend import layout, publishboard, sign
-from backend.builders import Builder
+from backend.builders import Builder, cgroup, sandbox
 from backend.config import Config
 
 
 def sweep_workdirs(config: Config, builder: Builder) -> list[str]:
-    """Remove what ended builds left in `statedir/work`, and who was killed while signing in
-    rundir; returns the troubles met."""
+    """Remove what ended builds left in `statedir/work` and in control groups, and who was killed
+    while signing in rundir; returns the troubles met."""
     sign.sweep(config)
+    cgroup.sweep(sandbox.groups(config), config.statedir)
     troubles = []
     for slot in sorted((config.statedir / "work").glob("[0-9]*")):
         for left in slot.iterdir():

@@ -51,13 +51,17 @@ is() { [ "$(state "$1")" = "$2" ]; }
 workers() { [ "$(copr_be.py status --json | grep -c '"alive": true')" = "$1" ]; }
 said() { journalctl -q --no-pager -u $unit --since "$since" | grep -q -- "$1"; }
 gone() { ! grep -alz '^copr-be: ' /proc/[0-9]*/cmdline 2>/dev/null | grep -q .; }
-# nothing_left: no process, mount, control group or work directory of a build
+# nothing_left: no process, mount, control group or work directory of a build; else it lists them
 nothing_left() {
-    gone && ! grep -qxE 'bwrap|rpmbuild' /proc/[0-9]*/comm 2>/dev/null &&
-        ! grep -qazE '[c]opr-backend/redis' /proc/[0-9]*/cmdline 2>/dev/null &&
-        ! grep -q /var/lib/copr-backend/work /proc/mounts &&
-        [ -z "$(ls -A /var/lib/copr-backend/work 2>/dev/null)" ] &&
-        [ -z "$(find /sys/fs/cgroup -type d -name 'copr-be-*-*' 2>/dev/null)" ]
+    local mark
+    mark=$(python3 -c 'import zlib; print(f"{zlib.crc32(b'"'/var/lib/copr-backend'"'):08x}")')
+    ! {
+        grep -alzE '^copr-be: |[c]opr-backend/redis' /proc/[0-9]*/cmdline
+        grep -lxE 'bwrap|rpmbuild' /proc/[0-9]*/comm
+        grep /var/lib/copr-backend/work /proc/mounts
+        ls -A /var/lib/copr-backend/work
+        find /sys/fs/cgroup -type d -name "copr-be-$mark-*"
+    } 2>/dev/null | grep .
 }
 # working BUILD...: workers have these, past their source packages
 working() {
