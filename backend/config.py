@@ -8,12 +8,20 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from backend.configwords import wrong_names, wrong_signing, wrong_urls
+from backend.configwords import (
+    idle_groups,
+    wrong_archs,
+    wrong_distgit,
+    wrong_names,
+    wrong_signing,
+    wrong_urls,
+)
 from backend.exceptions import ConfigError
 from backend.hostwords import wrong_hosts
 from backend.legacy import translate
 from backend.options import OPTIONS, Option
 from backend.optiontext import convert
+from backend.placewords import wrong_places
 
 DEFAULT_PATH = Path("/etc/copr/copr-be.conf")
 
@@ -202,7 +210,7 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
     """
     parser = configparser.ConfigParser(interpolation=None, strict=True)
     try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
     except FileNotFoundError:
         raise ConfigError(
             f"configuration {path} does not exist: create it from copr-be.conf.example,"
@@ -232,10 +240,10 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
         parser.set(section, key, value)
     known = frozenset(f"{option.section}.{option.name}" for option in OPTIONS if not option.group)
     raw, notes = translate({name: dict(parser.items(name)) for name in parser.sections()}, known)
-    return _build(path, raw, tuple(f"{path}: {note}" for note in notes))
+    return _build(path, raw, notes)
 
 
-def _build(path: Path, raw: Mapping[str, Mapping[str, str]], notes: tuple[str, ...]) -> Config:
+def _build(path: Path, raw: Mapping[str, Mapping[str, str]], notes: list[str]) -> Config:
     problems = list(wrong_names(path, raw))
     values: dict[str, Any] = {}
     for option in OPTIONS:
@@ -247,8 +255,18 @@ def _build(path: Path, raw: Mapping[str, Mapping[str, str]], notes: tuple[str, .
         _group(path, number, raw.get("backend", {}), values["max_workers"], problems)
         for number in range(values["build_groups"])
     )
-    config = Config(path=path, groups=groups, notes=notes, **values)
-    problems += [*wrong_urls(config), *wrong_signing(config), *wrong_hosts(config)]
+    notes += idle_groups(raw.get("backend", {}), len(groups))
+    said = tuple(f"{path}: {note}" for note in notes)
+    config = Config(path=path, groups=groups, notes=said, **values)
+    for wrong in (
+        wrong_distgit,
+        wrong_urls,
+        wrong_archs,
+        wrong_places,
+        wrong_signing,
+        wrong_hosts,
+    ):
+        problems += wrong(config)
     if problems:
         error = ConfigError(*problems)
         error.repaired = config

@@ -15,6 +15,8 @@ from backend.options import Option
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _PERIODS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+#: Ten years in seconds: no clock of the system that waits so long overflows.
+_LONGEST = 3650 * 86400
 _TRUE, _FALSE = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
 
 
@@ -23,8 +25,7 @@ def convert(path: Path, option: Option, key: str, text: str) -> Any:
     text = text.strip()
     shown = "…" if option.kind == "secret" else " ".join(text.split())[:200]
     where = f"{path}: [{option.section}] {key} = {shown}"
-    if "\n" in text or "\0" in text:
-        raise ConfigError(f"{where}: write it in one line")
+    _legible(path, option, key, text)
     if option.kind == "period":
         text = _seconds(where, text)
     if option.kind in ("int", "seconds", "bytes", "period"):
@@ -44,6 +45,17 @@ def convert(path: Path, option: Option, key: str, text: str) -> Any:
         own = " or package.module:Class" if option.kind == "class" else ""
         raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}{own}")
     return text
+
+
+def _legible(path: Path, option: Option, key: str, text: str) -> None:
+    where = f"{path}: [{option.section}] {key}"
+    if "\n" in text or "\0" in text:
+        shown = "…" if option.kind == "secret" else " ".join(text.split())[:200]
+        raise ConfigError(f"{where} = {shown}: write it in one line")
+    if option.kind != "secret":
+        for sign in text.replace("\t", " "):
+            if not sign.isprintable():
+                raise ConfigError(f"{where} has a character that nobody sees, {sign!a}: remove it")
 
 
 def _truth(where: str, text: str) -> bool:
@@ -115,20 +127,21 @@ _LISTS: Mapping[str, Callable[[str, tuple[str, ...]], Any]] = {
 
 
 def _seconds(where: str, text: str) -> str:
-    match = re.fullmatch(r"(\d{1,9})\s*([smhd]?)", text)
+    match = re.fullmatch(r"([0-9]{1,9})\s*([smhd]?)", text)
     if not match:
         raise ConfigError(f"{where}: write seconds, or e.g. 30m, 12h, 1d")
     return str(int(match.group(1)) * _PERIODS[match.group(2)])
 
 
 def _number(option: Option, where: str, text: str) -> int:
-    match = re.fullmatch(r"(\d{1,18})\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    match = re.fullmatch(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
     if not match or (match.group(2) and option.kind != "bytes"):
         example = "e.g. 512M" if option.kind == "bytes" else "a whole number is needed"
         raise ConfigError(f"{where}: {example}")
     number = int(match.group(1)) * _UNITS[match.group(2).upper()]
     if option.minimum is not None and number < option.minimum:
         raise ConfigError(f"{where}: must be at least {option.minimum}")
-    if option.maximum is not None and number > option.maximum:
-        raise ConfigError(f"{where}: must be at most {option.maximum}")
+    most = _LONGEST if option.maximum is None and option.kind == "seconds" else option.maximum
+    if most is not None and number > most:
+        raise ConfigError(f"{where}: must be at most {most}")
     return number

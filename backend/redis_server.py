@@ -5,7 +5,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from inspect import signature
 from typing import Any
 
@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from backend.config import Config
-from backend.exceptions import CoprBackendError, ToolError
+from backend.exceptions import ConfigError, CoprBackendError, ToolError
 from backend.process import Child, find
 
 SOCKET_NAME = "redis.sock"
@@ -28,6 +28,25 @@ _KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEP
 _SILENT = (
     {"driver_info": None} if "driver_info" in signature(redis.Redis.__init__).parameters else {}
 )
+
+
+def check_url(config: Config) -> None:
+    """Raises ConfigError if no client can be made of redis_url; connects to nothing."""
+    if config.redis_url:
+        client = connect(config)
+        with _understood(config):
+            client.connection_pool.make_connection()  # looks at the options of the URL
+
+
+@contextlib.contextmanager
+def _understood(config: Config) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split()).removeprefix("AbstractConnection.__init__() ")
+        raise ConfigError(
+            f"{config.path}: [backend] redis_url = …: {reason}: correct the part after ?"
+        ) from error
 
 
 def connect(
@@ -50,7 +69,8 @@ def connect(
         if not config.redis_url.startswith("unix:"):
             # A worker blocks for minutes on a connection whose other end may be gone.
             options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
-        return kind.from_url(config.redis_url, **options)
+        with _understood(config):
+            return kind.from_url(config.redis_url, **options)
     return kind(unix_socket_path=str(config.rundir / SOCKET_NAME), **options)
 
 

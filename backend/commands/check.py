@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from backend.commands import checks
-from backend.commands.checks import Finding
+from backend.commands.finding import CONFIGURATION, Finding
 from backend.commands.master import Master
 from backend.config import Config, load
 from backend.constants import Exit
@@ -34,7 +34,7 @@ def run(path: Path, overrides: Mapping[str, str], pidfile: Path | None, *, as_js
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     elif faults:
         print(f"copr_be.py: {faults} to correct, see FAULT above", file=sys.stderr)
-    broken = any(f.name == checks.CONFIGURATION and f.level == "fault" for f in findings)
+    broken = any(f.name == CONFIGURATION and f.level == "fault" for f in findings)
     return Exit.USAGE if broken else Exit.FAILED if faults else Exit.OK
 
 
@@ -45,12 +45,12 @@ def _configuration(
         config = load(path, overrides)
     except ConfigError as error:
         for problem in error.problems:
-            found(Finding(checks.CONFIGURATION, "fault", problem))
+            found(Finding(CONFIGURATION, "fault", problem))
         repaired: Config | None = error.repaired
         return repaired
     for note in config.notes:
-        found(Finding(checks.CONFIGURATION, "warning", note))
-    found(Finding(checks.CONFIGURATION, "ok", str(config.path)))
+        found(Finding(CONFIGURATION, "warning", note))
+    found(Finding(CONFIGURATION, "ok", str(config.path)))
     return config
 
 

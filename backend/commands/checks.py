@@ -1,6 +1,6 @@
 """What `copr_be.py check` looks at. Nothing here changes anything on the machine."""
 
-import importlib.util
+import contextlib
 import os
 import shutil
 import stat
@@ -12,34 +12,24 @@ from typing import Any
 import redis
 
 from backend import sign
+from backend.builders.cgroup import Nowhere
 from backend.builders.plugin import load_builder, try_out
-from backend.commands import facts
+from backend.builders.sandbox import groups
+from backend.commands import facts, webchecks
+from backend.commands.finding import CONFIGURATION, Finding
 from backend.commands.master import Master
 from backend.commands.text import size
 from backend.config import Config
-from backend.daemons import web
 from backend.daemons.prepare import check_compression, check_tools
 from backend.exceptions import ConfigError, CoprBackendError, FrontendRefused
 from backend.frontend import Frontend
 from backend.identity import Identity
-from backend.redis_server import SOCKET_NAME, connect
+from backend.redis_server import SOCKET_NAME, check_url, connect
 
 #: Free space below which nothing can be built, and below which somebody should know, in bytes.
 FULL, LOW = 256 * 1024**2, 5 * 1024**3
 #: BLMOVE is from 6.2.
 REDIS_NEEDED = (6, 2)
-#: Name of a finding that is a mistake in the configuration file.
-CONFIGURATION = "configuration"
-WEB_MODULES = ("fastapi", "uvicorn", "sqlalchemy", "jinja2", "multipart")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `level`: ok, warning (it works, but), fault (it cannot work)."""
-
-    name: str
-    level: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -95,8 +85,7 @@ def everything(config: Config, master: Master | None) -> Iterator[Finding]:
     yield from signing(config)
     yield queue_server(config, master)
     if config.embedded:
-        yield modules()
-        yield port(config, master)
+        yield from webchecks.everything(config, master)
     else:
         yield frontend(config)
 
@@ -116,28 +105,34 @@ def directories(config: Config, account: Account) -> Iterator[Finding]:
             place = existing(path)
             # Who starts the daemon makes what is missing, and gives it to the user.
             maker = account if place == path else Account.mine()
-            if not place.is_dir():
+            if not stat.S_ISDIR(place.stat().st_mode):
                 yield Finding(key, "fault", f"{path}: {place} is no directory: {remedy}")
             elif not maker.may_write(place):
                 yield Finding(key, "fault", f"{path}: {place} is not writable: {remedy}")
             else:
                 yield Finding(key, "ok", str(path) if place == path else f"{path}, will be made")
         except OSError as error:
-            yield Finding(key, "fault", f"{path}: {error.strerror}: {remedy}")
+            where = f"{path}"[:200]
+            yield Finding(key, "fault", f"{where}: {error.strerror}: {remedy}")
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest of its parents that is there."""
-    while not path.exists() and path != path.parent:
+    """The path, or the nearest of its parents that is there, be it a link to nowhere.
+
+    Raises OSError for one that can be nowhere, e.g. with a name that is too long.
+    """
+    while True:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
+            return path
         path = path.parent
-    return path
 
 
 def disk_space(config: Config) -> Iterator[Finding]:
     """Room for builds (statedir) and results (destdir)."""
     for key in ("statedir", "destdir"):
-        place = existing(getattr(config, key))
         try:
+            place = existing(getattr(config, key))
             free = shutil.disk_usage(place).free
         except OSError:
             continue  # already told among the directories
@@ -182,7 +177,11 @@ def builder(config: Config) -> Finding:
         return Finding(name, "fault", f"{error}: correct that, then check again")
     describe = getattr(made, "describe", None)
     limits = f"; limits of a build: {describe()}" if describe else ""
-    return Finding(name, "ok", f"it works here; builds {chroots}{limits}")
+    text = f"it works here; builds {chroots}{limits}"
+    unusual = config.builder_cgroup not in ("auto", "no")
+    if unusual and isinstance(groups(config), Nowhere):
+        return Finding(name, "warning", f"{text}: correct [builder] cgroup")
+    return Finding(name, "ok", text)
 
 
 def signing(config: Config) -> Iterator[Finding]:
@@ -193,7 +192,9 @@ def signing(config: Config) -> Iterator[Finding]:
     secret = config.signing_passphrase_file
     if config.signing_backend == sign.GPG and secret:
         try:
-            if not Path(secret).read_bytes().partition(b"\n")[0]:
+            if not Path(secret).is_file() and Path(secret).exists():
+                faults.append(f"passphrase_file {secret}: it is no file: name another")
+            elif not Path(secret).read_bytes().partition(b"\n")[0]:
                 faults.append(f"{secret}: its first line is empty: write the passphrase there")
         except OSError as error:
             faults.append(f"passphrase_file {secret}: {error.strerror}: make it readable")
@@ -215,6 +216,10 @@ def queue_server(config: Config, master: Master | None) -> Finding:
             return Finding("redis", "fault", f"{socket} is too long for a unix socket:"
                            " choose a shorter rundir")  # fmt: skip
         return Finding("redis", "ok", "a private redis-server starts with the daemon")
+    try:
+        check_url(config)
+    except ConfigError as error:
+        return Finding(CONFIGURATION, "fault", str(error))
     client = connect(config, timeout=5.0)
     try:
         info = client.info()
@@ -236,41 +241,6 @@ def _judge_redis(where: str, info: dict[str, Any]) -> Finding:
         return Finding("redis", "warning", f"{where} may throw tasks away when it is full"
                        f" (maxmemory-policy {policy}): set noeviction")  # fmt: skip
     return Finding("redis", "ok", f"{where}, version {version}")
-
-
-def modules() -> Finding:
-    """The Python packages of the embedded frontend."""
-    missing = [name for name in WEB_MODULES if importlib.util.find_spec(name) is None]
-    if missing:
-        text = f"the embedded frontend needs {', '.join(missing)}: pip install 'copr-backend[web]'"
-        return Finding("frontend", "fault", text)
-    return Finding("frontend", "ok", "embedded; its Python packages are installed")
-
-
-def port(config: Config, master: Master | None) -> Finding:
-    """The embedded frontend's port is free, or in use by our own daemon."""
-    where = f"{config.web_host} port {config.web_port}"
-    try:
-        web.listen(config).close()
-    except CoprBackendError as error:
-        if master and _answers(config):
-            return Finding("port", "ok", f"{where}: in use by the running daemon")
-        return Finding("port", "fault", str(error))
-    if master:
-        text = f"nobody listens on {where}, although the daemon runs: with another port? restart it"
-        return Finding("port", "fault", text)
-    return Finding("port", "ok", f"{where}: free")
-
-
-def _answers(config: Config) -> bool:
-    client = Frontend(config.listen_url, "", timeout=5)
-    try:
-        client.pending()
-    except CoprBackendError:
-        return False
-    finally:
-        client.close()
-    return True
 
 
 def frontend(config: Config) -> Finding:

@@ -123,6 +123,8 @@ def trouble(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "Permission denied" in text:
         return f"{text}: run this as root or as the daemon's user"
+    if isinstance(error, redis.AuthenticationError) or "HELLO AUTH" in text:
+        return f"{text.partition('HELLO')[0] or 'it wants a password'}: write it into redis_url"
     return text or type(error).__name__
 
 

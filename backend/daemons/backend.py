@@ -29,6 +29,7 @@ from backend.daemons.supervisor import Supervisor
 from backend.exceptions import CoprBackendError
 from backend.identity import Identity
 from backend.notify import notify, reloading
+from backend.redis_server import check_url
 from backend.reload import Change, compare, stale_groups
 
 #: The loop turns at least this often, in seconds, to look at what sends no signal.
@@ -156,6 +157,7 @@ class CoprBackend(Supervisor):
     def _become(self) -> None:
         """Take what needs root, become the configured user, and check what can be checked."""
         identity = Identity.of(self.opts)
+        check_url(self.opts)
         check_directories(self.opts, identity)
         self._pidfile.acquire(*((identity.uid, identity.gid) if identity else ()))
         try:

@@ -1,6 +1,7 @@
 """The process of the embedded frontend: everything heavy is imported here, after the fork."""
 
 import contextlib
+import errno
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,10 @@ from backend.redis_server import connect
 
 #: The server looks around once a second; one request may hold it up for a while.
 PROMISE = 60.0
+_REMEDIES = {
+    errno.EADDRINUSE: "stop the program that uses it, or set another [web] port",
+    errno.EACCES: "set a [web] port of 1024 or more, or start as root",
+}
 
 
 def listen(config: Config) -> socket.socket:
@@ -33,9 +38,11 @@ def listen(config: Config) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
+        # create_server adds the address to the text
+        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
+        remedy = _REMEDIES.get(error.errno or 0, "correct [web] host")
         raise ToolError(
-            f"cannot listen on {config.web_host} port {config.web_port}: {error.strerror}:"
-            " stop the program that uses it, or set another [web] port"
+            f"cannot listen on {config.web_host} port {config.web_port}: {reason}: {remedy}"
         ) from error
 
 

@@ -69,6 +69,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "180",
         "Days that a new API token is good for, except the first start's; 0: for ever",
         minimum=0,
+        maximum=36_500,
     ),
     Option(
         "web",

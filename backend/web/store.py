@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from backend.config import Config
+from backend.exceptions import ConfigError
 from backend.explain import Explain, nothing
 from backend.farmview import Look, nobody
 from backend.web import finals  # noqa: F401  (listens to all sessions)
@@ -34,7 +36,14 @@ def database_url(config: Config) -> str:
 
 def make_engine(url: str) -> Engine:
     """An engine for `url`; SQLite gets WAL, foreign keys and honest transactions."""
-    engine = create_engine(url)
+    try:
+        engine = create_engine(url)
+    except (SQLAlchemyError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"[web] database_url: {reason}: write postgresql+psycopg://USER:PASSWORD@HOST/NAME,"
+            " or leave it empty for SQLite"
+        ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)

@@ -13,8 +13,9 @@ import pytest
 
 from backend import process
 from backend.cli import main
-from backend.commands import checks
+from backend.commands import checks, webchecks
 from backend.commands.checks import Account
+from backend.commands.finding import CONFIGURATION
 from backend.config import Config, load
 from tests.frontend.server import PASSWORD, RecordedFrontend, recorded, status
 from tests.frontend.server import Fault as Broken
@@ -95,9 +96,9 @@ def test_room_is_needed(
 
 
 def test_a_taken_port_is_a_fault(config: Config) -> None:
-    assert checks.port(config, None).level == "ok"
+    assert webchecks.port(config, None).level == "ok"
     with socket.create_server(("127.0.0.1", config.web_port)):
-        finding = checks.port(config, None)
+        finding = webchecks.port(config, None)
     assert finding.level == "fault"
     assert "set another [web] port" in finding.text
 
@@ -121,6 +122,69 @@ def test_a_redis_that_is_away_is_a_fault_without_its_password(config: Config) ->
 )
 def test_a_redis_must_be_new_and_keep_everything(info: dict[str, Any], level: str) -> None:
     assert checks._judge_redis("here", info).level == level
+
+
+def test_an_option_that_redis_does_not_know_is_a_mistake(config: Config) -> None:
+    for query in ("foo=bar", "socket_timeout=abc"):
+        url = f"redis://:secret@127.0.0.1:1/0?{query}"
+        finding = checks.queue_server(load(config.path, {"backend.redis_url": url}), None)
+        assert (finding.name, finding.level) == (CONFIGURATION, "fault")
+        assert "redis_url = …: " in finding.text
+        assert "correct the part after ?" in finding.text
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "loop", "nowhere"])
+def test_directories_that_can_be_nowhere_are_named(config: Config, name: str) -> None:
+    (config.path.parent / "loop").symlink_to("loop")
+    (config.path.parent / "nowhere").symlink_to("missing")
+    odd = load(config.path, {"backend.destdir": f"{config.path.parent}/{name}"})
+    assert levels(checks.directories(odd, Account.mine()))["destdir"] == "fault"
+    assert set(levels(checks.disk_space(odd))) == {"space for statedir"}
+
+
+@pytest.mark.parametrize(
+    ("host", "remedy"), [("999.1.1.1", "correct [web] host"), ("192.0.2.1", "correct [web] host")]
+)
+def test_an_address_that_is_not_ours_is_named(config: Config, host: str, remedy: str) -> None:
+    finding = webchecks.port(load(config.path, {"web.host": host}), None)
+    assert finding.level == "fault"
+    assert finding.text.endswith(remedy)
+    assert "attempting" not in finding.text
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("nosuch://secret@x", "write postgresql+psycopg://"),
+        ("/var/lib/x.db", "write postgresql+psycopg://"),
+        ("sqlite://", "no file: write sqlite:////ABSOLUTE/PATH"),
+        ("sqlite:///relative.db", "write sqlite:////ABSOLUTE/PATH"),
+        ("sqlite:////nonexistent/x.db", "/nonexistent is no directory"),
+        (f"sqlite:///{__file__}", "it is no SQLite database"),
+    ],
+)
+def test_a_database_that_is_none_is_named(config: Config, url: str, text: str) -> None:
+    finding = webchecks.database(load(config.path, {"web.database_url": url}))
+    assert finding.level == "fault"
+    assert text in finding.text
+    assert "secret" not in finding.text
+
+
+def test_the_first_user_and_its_file_are_looked_at(config: Config, tmp_path: Path) -> None:
+    assert levels(webchecks.everything(config, None))["database"] == "ok"
+    assert not config.statedir.exists()
+    (finding,) = webchecks.admin(load(config.path, {"web.admin_user": "../x"}))
+    assert "admin_user = ../x: use letters" in finding.text
+    for place, text in ((tmp_path, "it is a directory"), (config.path / "x", "is no directory")):
+        (finding,) = webchecks.cli_config(load(config.path, {"web.cli_config": str(place)}))
+        assert text in finding.text
+
+
+def test_a_passphrase_file_that_is_none_is_not_waited_for(config: Config, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    secret = {"signing.backend": "gpg", "signing.passphrase_file": str(tmp_path / "pipe")}
+    (finding,) = checks.signing(load(config.path, secret))
+    assert "it is no file" in finding.text
 
 
 def test_a_frontend_that_takes_our_password(config: Config, frontend: RecordedFrontend) -> None:

@@ -127,6 +127,31 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("[web]\npublic_url = http://h:99999", "write http://HOST"),
         ("[backend]\nsleeptime = " + "9" * 5000, "a whole number is needed"),
         ("[backend]\ndestdir = /a\n /b", "write it in one line"),
+        ("[backend]\ndestdir = /", "destdir = /: give it a directory of its own"),
+        ("[backend]\ndestdir = /a\nstatedir = /a/../a/b", "all below destdir (/a) is published"),
+        ("[backend]\ndestdir = /a\nlog_dir = /a", "choose a directory beside it"),
+        ("[backend]\nredis_url = localhost:6379", "redis_url = …: write redis://"),
+        ("[backend]\nredis_url = redis://h:99999", "redis_url = …: write redis://"),
+        ("[backend]\nredis_url = redis://h/x", "redis_url = …: write redis://"),
+        ("[backend]\nredis_url = redis://:a#b@h/0", "special characters of the password as %XX"),
+        ("[backend]\nredis_url = unix:///r?db=x", "redis_url = …: write redis://"),
+        ("[backend]\nfrontend_base_url = http://u:p@h", "leave that out"),
+        ("[backend]\nresults_baseurl = http://h/a b", "write http://HOST or https://HOST"),
+        ("[backend]\ndistgit_lookaside = {path.x}", "only {path}, {name}"),
+        ("[backend]\ndistgit_lookaside = %s", "write http://HOST/…"),
+        ("[backend]\ngroup0_archs = amd64", "write x86_64"),
+        ("[backend]\ngroup0_archs = x86_64;i686", "write names like x86_64"),
+        ("[backend]\ngroup01_name = X", "unknown key `group01_name`"),
+        ("[backend]\nsleeptime = 5\u200b", r"has a character that nobody sees, '\u200b'"),
+        ("[backend]\nsleeptime = \u0663", "a whole number is needed"),
+        ("[backend]\ngroup0_name = a\x1b[31m", r"nobody sees, '\x1b'"),
+        ("[builder]\nstall_timeout = 9999999999", "must be at most 315360000"),
+        ("[builder]\ncgroup = yes", "write auto, no, or the absolute path"),
+        ("[builder]\nbuild_memory = 1K", "at least 16M, or 0"),
+        ("[builder]\nuid = 4294967295", "must be at most"),
+        ("[web]\nhost =", "write an address, 0.0.0.0 for all"),
+        ("[web]\ndistgit = fedora=https://x", "write NAME=URL with {namespace} and {package}"),
+        ("[web]\ntoken_days = 99999999", "must be at most 36500"),
     ],
 )
 def test_errors_are_one_line_with_the_remedy(tmp_path: Path, text: str, message: str) -> None:
@@ -135,6 +160,25 @@ def test_errors_are_one_line_with_the_remedy(tmp_path: Path, text: str, message:
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "copr-be.conf" in str(caught.value)
+
+
+def test_secrets_are_not_repeated_in_errors(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, "[backend]\nredis_url = redis://:geheim@h:x"))
+    assert "geheim" not in str(caught.value)
+
+
+def test_files_of_other_editors_load(tmp_path: Path) -> None:
+    path = tmp_path / "copr-be.conf"
+    path.write_bytes(b"[backend]\r\nsleeptime = 7\r\n")
+    assert load(path).sleeptime == 7
+    path.write_bytes(b"\xef\xbb\xbf[backend]\nsleeptime = 8\ngroup0_name = 50% M\xc3\xbcller\n")
+    assert (load(path).sleeptime, load(path).groups[0].name) == (8, "50% Müller")
+
+
+def test_a_group_that_is_not_counted_is_noted(tmp_path: Path) -> None:
+    (note,) = load(write(tmp_path, "[backend]\ngroup1_name = X\ngroup1_archs = s390x")).notes
+    assert "group1_…: no effect: build_groups = 1, counted from group0" in note
 
 
 def test_missing_file_names_the_example(tmp_path: Path) -> None:
