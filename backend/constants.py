@@ -123,6 +123,8 @@ KEEP_DELIVERED: Final = 3600
 KEEP_TOLD: Final = 3600
 #: Set of task ids that a worker must stop.
 CANCEL_KEY: Final = "copr-be:cancel"
+#: Set of tasks that a worker has put off: when the frontend wants one no more, it is forgotten.
+PUT_OFF_KEY: Final = "copr-be:put-off"
 #: Set of tasks that may be published although they have ended otherwise: to be asked for.
 OWED_KEY: Final = "copr-be:owed"
 #: Hash: `<what> <task id>` → JSON of what the frontend (or a repository) breaks over, and is

@@ -204,8 +204,13 @@ class Queues(Register, Records):
         pipe: Any = self.client.pipeline(transaction=True)
         pipe.delete(names.CLAIM_KEY.format(worker=claim.worker))
         pipe.hset(names.WORKER_KEY.format(worker=claim.worker), mapping={"task": "", "since": ""})
+        pipe.sadd(names.PUT_OFF_KEY, claim.task_id)
         pipe.publish(names.WAKE_CHANNEL, wake.encode("free", ended=claim.task_id))
         pipe.execute()
+
+    def put_off_tasks(self) -> set[str]:
+        """Those that were put off, until `lapse` or `forget`."""
+        return set(cast(set[str], self.client.smembers(names.PUT_OFF_KEY)))
 
     def current(self, claim: Claim) -> bool:
         """True unless a newer start of the same task has taken over, or the claim is gone."""
@@ -269,6 +274,10 @@ class Queues(Register, Records):
     def cancel_requested(self, task_id: str) -> bool:
         """True when the task must be stopped."""
         return bool(self.client.sismember(names.CANCEL_KEY, task_id))
+
+    def canceled(self) -> set[str]:
+        """The tasks whose cancel was requested and is not settled yet."""
+        return set(cast(set[str], self.client.smembers(names.CANCEL_KEY)))
 
     # --- outbox ---------------------------------------------------------------------------
 

@@ -154,6 +154,7 @@ class Records:
             names.TASK_KEY.format(task=task_id), names.ATTEMPT_KEY.format(task=task_id)
         )
         self.client.srem(names.CANCEL_KEY, task_id)
+        self.client.srem(names.PUT_OFF_KEY, task_id)
 
     def started(self, task_id: str) -> bool:
         """True when a worker has ever taken the task, and its end is not settled yet."""

@@ -65,6 +65,10 @@ class Cancels:
         for task_id in requests:
             if not self._stop(task_id) and self._unpublished(task_id):
                 self._acks.add(task_id, task_id in self.ending)
+        for task_id in self._desk.queues.canceled().difference(requests):
+            # Acknowledged, and nobody learned of it: the answer got lost, or a grabber died.
+            if not self._desk.conveyor.knows(task_id):
+                self._settled(task_id)
 
     def _unpublished(self, task_id: str) -> bool:
         """False while it is still to be taken out of the repository."""

@@ -65,6 +65,9 @@ class Mirror:
             if desk.queues.remove(desk.conveyor.flying[task_id].group, task_id):
                 desk.conveyor.dropped(task_id, desk.now(), tick)
                 desk.queues.lapse(task_id)
+        for task_id in desk.queues.put_off_tasks() - {task.task_id for task in tasks}:
+            if not desk.conveyor.knows(task_id):
+                desk.queues.lapse(task_id)
 
     def _failed(self, error: Exception) -> None:
         text = str(error)

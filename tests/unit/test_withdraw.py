@@ -225,6 +225,50 @@ def test_an_acknowledgement_that_fails_is_repeated_and_the_others_go(error: Exce
     assert (sorted(acknowledged(frontend)), hand.kept()) == (tasks, [])
 
 
+def test_an_acknowledgement_whose_answer_got_lost_leaves_nothing_behind() -> None:
+    frontend = BreakingFrontend("1")
+    hand = Hand(frontend)
+    hand.rig.look(fetch=True)
+    hand.rig.queues.register("0-0-1", 0, alive())
+    claim = hand.rig.queues.claim(0, "0-0-1", 1)
+    assert claim
+    frontend.unfinished, frontend.cancels = [], ["1"]
+    frontend.acks = {"1": FrontendSilent("the answer got lost")}
+    hand.rig.queues.request_cancel("1")
+    hand.rig.queues.bury("0-0-1")  # the worker died over it: its records stay
+    hand.after(10.0)
+    assert hand.kept() == [("cancel", "1")]
+    frontend.cancels = []
+    hand.after(10.0)
+    keys = hand.rig.queues.client.keys("copr-be:*")
+    assert not {"copr-be:cancel", "copr-be:attempt:1", KEPT_KEY} & set(keys)
+
+
+def test_a_task_that_was_put_off_and_is_wanted_no_more_is_forgotten() -> None:
+    frontend = BreakingFrontend("1", "2")
+    hand = Hand(frontend)
+    hand.rig.look(fetch=True)
+    hand.rig.queues.register("0-0-1", 0, alive())
+    claim = hand.rig.queues.claim(0, "0-0-1", 1)
+    assert claim
+    hand.rig.queues.put_off(claim)
+    hand.rig.hear()
+    hand.clock += 1.0
+    hand.rig.look(fetch=True)
+    assert hand.rig.queues.queued(0) == ["2", "1"], "others first"
+    hand.rig.queues.register("0-0-2", 0, alive())
+    assert hand.rig.queues.claim(0, "0-0-2", 1)
+    claim = hand.rig.queues.claim(0, "0-0-1", 1)
+    assert claim
+    assert (claim.task_id, claim.attempt) == ("1", 2)
+    hand.rig.queues.put_off(claim)
+    frontend.unfinished = ["2"]
+    hand.clock += 1.0
+    hand.rig.look(fetch=True)
+    assert hand.rig.queues.put_off_tasks() == set()
+    assert hand.rig.queues.client.exists("copr-be:attempt:1") == 0
+
+
 def test_a_cancel_that_nobody_wants_any_more_is_kept_no_more() -> None:
     frontend = BreakingFrontend()
     frontend.acks = {"1": FrontendBroken("500")}
