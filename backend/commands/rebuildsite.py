@@ -69,11 +69,13 @@ class Sites:
             owner=owner,
             project=dirname.partition(":")[0],
         )
+        group = self._group(build)
+        _say(f"waiting for a host of group {group.name} (copr_be.py host list)")
         client = connect(self._config, timeout=30.0)
         try:
             leases = Leases(
                 self._config,
-                self._group(build),
+                group,
                 client,
                 worker=f"rebuild-{process.pid}",
                 process=process,
