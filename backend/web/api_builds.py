@@ -28,7 +28,7 @@ from backend.web import (
 )
 from backend.web.errors import ApiError
 from backend.web.models import Build, User
-from backend.web.paging import ById
+from backend.web.paging import ById, Part
 from backend.web.queries import get_build, get_project, in_progress
 from backend.web.request import Ctx, CurrentUser, JsonObject
 from backend.web.shapes import build_json, chroot_json, first_failure, open_tasks, page
@@ -143,11 +143,13 @@ def build_why(ctx: Ctx, build_id: int) -> Response:
 
 
 @router.get("/build-chroot/list")
-def build_chroot_list(ctx: Ctx, part: ById, build_id: int) -> Response:
+def build_chroot_list(ctx: Ctx, part: Part, build_id: int) -> Response:
     """The chroots of a build."""
     with ctx.reading() as session:
         build = get_build(session, build_id)
-        items = [chroot_json(ctx, build, chroot) for chroot in part.slice(build.chroots)]
+        items = [
+            chroot_json(ctx, build, chroot) for chroot in part.slice(build.chroots, "id", "name")
+        ]
     return JSONResponse(part.page(items))
 
 

@@ -19,6 +19,15 @@ _TEXT = 4000
 _SCRIPT = 512 * 1024
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
 METHODS = ("rpkg", "tito", "tito_test", "make_srpm")
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "scm_type": ("git", "svn"),
+    "source_build_method": METHODS,
+    "spec_generator": ("pyp2spec", "pyp2rpm"),
+}
+_TEXTS = (
+    *("clone_url", "committish", "subdirectory", "spec", "pypi_package_name"),
+    *("pypi_package_version", "spec_template", "gem_name", "distgit", "namespace"),
+)
 _SCHEMES = {"git": ("http", "https", "git"), "svn": ("http", "https", "svn")}
 
 
@@ -46,7 +55,8 @@ def _name(body: Mapping[str, Any], field: str) -> str:
     return value
 
 
-def _choice(body: Mapping[str, Any], field: str, choices: tuple[str, ...]) -> str:
+def _choice(body: Mapping[str, Any], field: str) -> str:
+    choices = _CHOICES[field]
     value = text(body, field) or choices[0]
     if value not in choices:
         raise ApiError(400, f"{field}: must be one of {', '.join(choices)}")
@@ -66,14 +76,14 @@ def url(value: str, field: str, schemes: tuple[str, ...] = ("http", "https")) ->
 
 
 def _scm(body: Mapping[str, Any], _: Config) -> Fields:
-    kind = _choice(body, "scm_type", ("git", "svn"))
+    kind = _choice(body, "scm_type")
     return {
         "type": kind,
         "clone_url": url(_needed(body, "clone_url"), "clone_url", _SCHEMES[kind]),
         "committish": text(body, "committish").strip(),
         "subdirectory": text(body, "subdirectory").strip(),
         "spec": text(body, "spec").strip(),
-        "srpm_build_method": _choice(body, "source_build_method", METHODS),
+        "srpm_build_method": _choice(body, "source_build_method"),
     }
 
 
@@ -88,7 +98,7 @@ def _pypi(body: Mapping[str, Any], _: Config) -> Fields:
     return {
         "pypi_package_name": _name(body, "pypi_package_name"),
         "pypi_package_version": version or None,
-        "spec_generator": _choice(body, "spec_generator", ("pyp2spec", "pyp2rpm")),
+        "spec_generator": _choice(body, "spec_generator"),
         "spec_template": text(body, "spec_template").strip(),
         "python_versions": numbers,
     }
@@ -159,7 +169,20 @@ def source(kind: str, body: Mapping[str, Any], config: Config) -> tuple[Source, 
     if kind not in _KINDS:
         raise ApiError(400, f"source_type: {kind[:100]!r} is none of {', '.join(_KINDS)}")
     number, read = _KINDS[kind]
+    _check_all(body)
     return number, read(body, config)
+
+
+def _check_all(body: Mapping[str, Any]) -> None:
+    """Fields of other kinds are not used, but what they are is no secret: nonsense is refused."""
+    for field in _TEXTS:
+        text(body, field)
+    for field in _CHOICES:
+        _choice(body, field)
+    text(body, "script", most=_SCRIPT)
+    versions = body.get("python_versions")
+    if versions is not None and not isinstance(versions, list):
+        raise ApiError(400, "python_versions: must be a list of versions, e.g. [3]")
 
 
 #: Names that API v3 has for fields of `source`, where they differ.

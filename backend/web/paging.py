@@ -1,6 +1,6 @@
 """Parts of lists: what a request asks for, and what the reply says of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -25,19 +25,22 @@ class Paging:
 
     def apply(self, query: Any, columns: Mapping[str, Any]) -> Any:
         """The part of the query; `columns` are what it may be ordered by, the first is unique."""
-        if self.order not in columns:
-            known = ", ".join(columns)
-            raise ApiError(400, f"order: {self.order[:100]!r} is none of {known}")
+        self._check(columns)
         unique, column = next(iter(columns.values())), columns[self.order]
         down = self.order_type == "DESC"
         wanted = dict.fromkeys((column, unique)) if column is not unique else {column: None}
         ordered = query.order_by(*(c.desc() if down else c.asc() for c in wanted))
         return ordered.offset(self.offset).limit(self.limit or 2**31)
 
-    def slice(self, items: Sequence[Any]) -> Sequence[Any]:
-        """The part of a short list that is complete and in order."""
+    def slice(self, items: Sequence[Any], *orders: str) -> Sequence[Any]:
+        """The part of a short list that is complete, and in the order that all `orders` mean."""
+        self._check(orders)
         ordered = items[::-1] if self.order_type == "DESC" else items
         return ordered[self.offset : None if self.limit is None else self.offset + self.limit]
+
+    def _check(self, orders: Iterable[str]) -> None:
+        if self.order not in orders:
+            raise ApiError(400, f"order: {self.order[:100]!r} is none of {', '.join(orders)}")
 
     def page(self, items: Sequence[Any]) -> dict[str, Any]:
         """The reply."""

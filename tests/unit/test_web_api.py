@@ -388,3 +388,28 @@ def test_what_was_removed_at_once_is_no_action(lab: Lab) -> None:
     assert lab.back("pending-actions") == before
     lab.api("DELETE", "/project/delete/admin/hello", {"verify": True})
     assert lab.back("pending-actions") == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("pypi_package_name", [1]), ("gem_name", {}), ("script", 7), ("spec_generator", "x"),
+     ("scm_type", "cvs"), ("python_versions", "3"), ("clone_url", "x" * 5000)],
+)  # fmt: skip
+def test_fields_of_other_sources_are_no_place_for_nonsense(
+    lab: Lab, field: str, value: object
+) -> None:
+    lab.project()
+    add = "/package/add/admin/hello/tools/distgit"
+    refused = lab.api("POST", add, {field: value})
+    assert (refused.status_code, field in refused.json()["error"]) == (400, True)
+    assert lab.api("POST", add, {field: None, "gem_name": "rake"}).status_code == 200
+
+
+def test_chroots_of_a_build_have_no_order_but_theirs(lab: Lab) -> None:
+    lab.project()
+    where = f"/build-chroot/list?build_id={lab.submit()}&order="
+    assert lab.api("GET", f"{where}name").status_code == 200
+    refused = lab.api("GET", f"{where}nonsense")
+    assert (refused.status_code, refused.json()) == (
+        400, {"error": "order: 'nonsense' is none of id, name"},
+    )  # fmt: skip
