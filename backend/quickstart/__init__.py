@@ -18,7 +18,7 @@ from backend.process import find
 from backend.process import run as run_program
 from backend.quickstart.client import Build, Client
 from backend.quickstart.daemon import Daemon
-from backend.quickstart.follow import follow, say
+from backend.quickstart.follow import Unfinished, follow, say
 
 PROJECT = "sample"
 PACKAGE = "coprhello"
@@ -42,7 +42,7 @@ def run(state: Path, *, once: bool, port: int | None) -> int:
     with Daemon(config.path, overrides, rundir=config.rundir, grace=grace) as daemon:
         try:
             daemon.wait_ready(START_LIMIT, on_status=say)
-            first_build(config, daemon, state.absolute() / "sample")
+            try_sample(config, daemon, state.absolute() / "sample", once=once)
             if not once:
                 say("Serving until Ctrl-C.")
                 daemon.wait_end()
@@ -105,6 +105,16 @@ def _check_rundir(config: Config) -> None:
             f"rundir {config.rundir} belongs to another user: run as that user,"
             f" or correct rundir in {config.path}"
         )
+
+
+def try_sample(config: Config, daemon: Daemon, workdir: Path, *, once: bool) -> None:
+    """Who wants to be served is, even if the sample waits behind long builds of earlier days."""
+    try:
+        first_build(config, daemon, workdir)
+    except Unfinished as error:
+        if once:
+            raise
+        say(f"{error}: {config.public_url} tells why")
 
 
 def first_build(config: Config, daemon: Daemon, workdir: Path) -> None:

@@ -113,12 +113,16 @@ class Follower:
                 say(f"  {what} | {line}")
 
 
+class Unfinished(BuildError):
+    """The build takes longer than was waited for; nothing else is wrong with it."""
+
+
 def follow(frontend: Frontend, waiter: Waiter, number: int, *, limit: float) -> Build:
-    """Tell how the build goes until it has finished; BuildError after `limit` seconds."""
+    """Tell how the build goes until it has finished; Unfinished after `limit` seconds."""
     follower = Follower(frontend, number)
     deadline = time.monotonic() + limit
     while not (build := follower.once()).finished:
         if time.monotonic() > deadline:
-            raise BuildError(f"build {number} is still {build.state} after {limit:g} s")
+            raise Unfinished(f"build {number} is still {build.state} after {limit:g} s")
         waiter.wait(PAUSE)
     return build

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from backend import quickstart
 from backend.config import load
 from backend.constants import Exit
 from backend.exceptions import BuildError, ConfigError, CoprBackendError, Stopped
 from backend.quickstart import LONGEST_RUNDIR, credentials, pack, prepare, summary
 from backend.quickstart.client import Build, BuildChroot
 from backend.quickstart.daemon import Daemon, DaemonEnded
-from backend.quickstart.follow import LogReader, follow, step
+from backend.quickstart.follow import LogReader, Unfinished, follow, step
 
 
 def daemon(tmp_path: Path, script: str, grace: float = 60) -> Daemon:
@@ -282,6 +283,20 @@ def test_a_build_that_never_ends_has_a_limit() -> None:
     play = Frontend(("running", {}, {}))
     with pytest.raises(BuildError, match="still running"):
         follow(play, play, 7, limit=-1)
+
+
+def test_who_serves_goes_on_while_the_sample_waits_behind_long_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def late(*_: object) -> None:
+        raise Unfinished("build 7 is still pending after 900 s")
+
+    monkeypatch.setattr(quickstart, "first_build", late)
+    config, stand_in = prepare(tmp_path, None), daemon(tmp_path, "")
+    quickstart.try_sample(config, stand_in, tmp_path, once=False)
+    assert "build 7 is still pending after 900 s: http" in capsys.readouterr().out
+    with pytest.raises(BuildError, match="still pending"):
+        quickstart.try_sample(config, stand_in, tmp_path, once=True)
 
 
 @pytest.mark.parametrize("line", ["", "+ make", "x Executing(%prep): no", "Wrote nothing"])
