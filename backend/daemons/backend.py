@@ -34,6 +34,8 @@ from backend.reload import Change, compare, stale_groups
 
 #: The loop turns at least this often, in seconds, to look at what sends no signal.
 TURN = 1.0
+#: A refused configuration is tried again so often, in seconds: a full disk may be to blame.
+REREAD = 10.0
 
 
 class CoprBackend(Supervisor):
@@ -49,16 +51,22 @@ class CoprBackend(Supervisor):
         build in hand. What only a restart can change is named and keeps its old value.
         """
         reloading()
+        self._bad_config = ""
+        self._read_conf()
+        self._shown = ""
+        notify(READY="1", STATUS=self._status())
+
+    def _read_conf(self) -> None:
         self._watch.read_now()
+        self._reread_at = time.monotonic() + REREAD
+        before, self._bad_config = self._bad_config, ""
         try:
             change = compare(self.opts, self._load())
             self._adopt(change)
-            self._bad_config = ""
         except CoprBackendError as error:
             self._bad_config = f"configuration not reloaded, the old one stays: {error}"
-            self.event(self._bad_config, "error", kind="config.refused")
-        self._shown = ""
-        notify(READY="1", STATUS=self._status())
+            if self._bad_config != before:
+                self.event(self._bad_config, "error", kind="config.refused")
 
     def _adopt(self, change: Change) -> None:
         builder, password = self._builder, self._password
@@ -210,6 +218,8 @@ class CoprBackend(Supervisor):
             self._redis_is_back()
         if self._watch.changed():
             self.update_conf()
+        elif self._bad_config and now >= self._reread_at:
+            self._read_conf()
         self.init_sub_process()
         if self._keeper.up and not self._returned:
             self.crew.remind(now)

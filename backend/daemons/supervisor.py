@@ -51,6 +51,7 @@ class Supervisor:
         self._queues: Queues | None = None
         self._watchdog = Watchdog(os.environ, os.getpid())
         self._bad_config = ""
+        self._reread_at = 0.0
         self._shown = ""
         self._returned = False
 

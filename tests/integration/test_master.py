@@ -112,6 +112,20 @@ def test_a_bad_edit_keeps_the_old_configuration_and_says_so_once(shared: Farm) -
     assert (shared.pid, workers(shared)) == (master, before)
 
 
+def test_a_good_edit_that_a_fault_of_the_disk_refused_is_taken_later() -> None:
+    """Else a farm whose size was raised from 0 at that moment would stand still for ever."""
+    with running(backend__group0_max_workers="1") as farm:
+        results, away = farm.top / "results", farm.top / "away"
+        results.rename(away)
+        results.touch()
+        edit(farm, group0_max_workers="2")
+        wait_until(starts(farm, "configuration not reloaded, the old one stays: destdir"), 60)
+        results.unlink()
+        away.rename(results)
+        wait_until(lambda: len(workers(farm)) == 2, 60, "the edit is taken")
+        assert said(farm, "configuration not reloaded") == 1
+
+
 #: A Python that has no zstd, wherever the tests run.
 NO_ZSTD = """
 import sys
