@@ -43,6 +43,11 @@ cert-digest-algo SHA256
 _AGENT_CONF = "allow-loopback-pinentry\ndisable-scdaemon\ns2k-count 1048576\n"
 
 
+#: When gpg-agent 2.4 remembers a passphrase it writes a NUL to its standard input, meant for a
+#: pipe that it lacks as a server. In a pipe that can only be read, it does no harm.
+_RELAY = 'cat | "$@"'
+
+
 def place(rundir: Path) -> Path:
     """Where homes are: `rundir`, unless its path is too long for a socket."""
     if len(str(rundir / f"{_PREFIX}1234567-12345678" / _SOCKET)) <= _LONGEST:
@@ -178,7 +183,7 @@ class Session:
         self, streams: Mapping[int, bytearray], deadline: float, stack: contextlib.ExitStack
     ) -> None:
         """Read what the program prints, until it prints no more, and serve its connections."""
-        agents = stack.enter_context(_Agents(self._env))
+        agents = stack.enter_context(_Agents(self._env, relayed=bool(self._passphrase)))
         waiting = set(streams)
         while waiting:
             left = max(0.0, deadline - time.monotonic())
@@ -201,8 +206,8 @@ class Session:
 class _Agents:
     """The agents of one program, one for each of its connections."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self._env = env
+    def __init__(self, env: Mapping[str, str], *, relayed: bool) -> None:
+        self._env, self._relayed = env, relayed
         self._agent = find("gpg-agent")
         self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self.running: list[Child] = []
@@ -213,6 +218,8 @@ class _Agents:
         with connection:
             fd = connection.fileno()
             argv = [self._agent, "--homedir", self._env["GNUPGHOME"], "--server"]
+            if self._relayed:
+                argv = [find("sh"), "-c", _RELAY, "sh", *argv]
             agent = Child(argv, stdin=fd, stdout=fd, stderr=self._nowhere, env=self._env)
         self.running.append(agent)
 
