@@ -2,13 +2,16 @@
 
 import struct
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from backend.builders.rpmheader import Header
 from backend.checkout import Checkout
 from backend.exceptions import BuildError, CoprBackendError
-from backend.provenance import packages, published, sbom, statement
+from backend.job import RpmTask
+from backend.provenance import packages, published, record, sbom, statement
 from backend.provenance.packages import Rpm
 from backend.provenance.sbom import Contents, license_of
 from backend.provenance.statement import Facts
@@ -130,6 +133,30 @@ def test_what_the_source_package_was_made_from_is_a_dependency(kind: str, tmp_pa
     found = definition["resolvedDependencies"][1]
     assert found["uri"] == f"{kind}://x.example.org/a@{commit.decode()}"
     assert found.get("digest") == ({"gitCommit": "d" * 40} if kind == "git" else None)
+
+
+def test_the_commit_is_that_of_the_very_source_package(tmp_path: Path) -> None:
+    made = {}
+    for build in (6, 7):
+        directory = tmp_path / f"results/o/p/srpm-builds/{build:08d}"
+        directory.mkdir(parents=True)
+        (directory / "a-1-1.src.rpm").touch()
+        made[build] = Checkout(kind="git", url="https://x/a", asked="", commit=f"{build}" * 40)
+        (directory / "checkout.json").write_bytes(made[build].note())
+    url = "https://copr.example.org/results"
+    config = cast(Any, SimpleNamespace(destdir=tmp_path / "results", results_url=url))
+
+    def found(**sources: str) -> Checkout | None:
+        task = RpmTask.from_record({
+            "task_id": "7-fedora-41-x86_64", "build_id": 7, "project_owner": "o",
+            "project_name": "p", "project_dirname": "p", "chroot": "fedora-41-x86_64",
+            "package_name": "a", **sources,
+        })  # fmt: skip
+        return record._checkout(cast(Any, SimpleNamespace(config=config, task=task)))
+
+    assert found(srpm_url=f"{url}/o/p/srpm-builds/00000006/a-1-1.src.rpm") == made[6]
+    assert found(git_repo="https://dist.example.org/a", git_hash="c" * 40) == made[7]
+    assert found(srpm_url="https://elsewhere.example.org/a-1-1.src.rpm") is None
 
 
 @pytest.mark.parametrize("printed", [None, b"", b"main", b"d" * 41, b"\xff", b"d" * 40 + b"\nx"])
