@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.constants import Status
+from backend.constants import FINISHED, Status
 from backend.exceptions import FrontendBroken, FrontendError, FrontendRefused, FrontendSilent
 from backend.frontend import Frontend
 from backend.queues import Report
@@ -17,6 +17,8 @@ from backend.queues import Report
 BATCH = 100
 #: So many in a batch may be met by silence, each until the request's time is over.
 SILENT = 2
+#: States of API v3 in which nothing more is expected.
+ENDED = frozenset(status.label for status in FINISHED)
 _LISTS = {"results", "built_packages"}
 
 
@@ -95,12 +97,20 @@ def _still_wanted(
     strange: Collection[str] = (),
 ) -> list[Report]:
     unfinished = {task.task_id for task in frontend.pending()[0]}
-    if not unfinished.issuperset(strange):
-        # Canceled a moment ago: that takes a task from the list, too, and is no end yet.
-        unfinished |= set(frontend.cancel_requests()).intersection(strange)
     done = [r for r in batch if r.task_id in doubtful and r.task_id not in unfinished]
+    if done:
+        # Canceled a moment ago: that takes a task from the list, too, and is no end yet.
+        canceled = set(frontend.cancel_requests())
+        done = [r for r in done if r.task_id not in canceled or _ended(frontend, r, strange)]
     outcome.delivered += done
     return [report for report in batch if report not in done]
+
+
+def _ended(frontend: Frontend, report: Report, strange: Collection[str]) -> bool:
+    """Whether the frontend has the end of a canceled task; if it does not tell, it has that of one
+    whose report may have reached it."""
+    state = frontend.chroot_state(report.task_id)
+    return state in ENDED if state else report.task_id not in strange
 
 
 def _together(frontend: Frontend, reports: list[Report], outcome: Outcome) -> list[Report]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from backend.action import PendingAction
 from backend.constants import API_VERSION, API_VERSION_HEADER, SRPM_CHROOT, ActionResult
@@ -107,8 +107,9 @@ class Frontend:
         try:
             connection = self._open(self._timeout)
             kept = connection.sock is not None
+            where = path if path[0] == "/" else self._parts.path + path
             try:
-                connection.request(method, self._parts.path + path, body=data, headers=headers)
+                connection.request(method, where, body=data, headers=headers)
                 reply = connection.getresponse()
             except ConnectionError:
                 if not kept or body is not None:
@@ -116,14 +117,14 @@ class Frontend:
                 # A server ends what is idle, perhaps at this very moment; and to ask is harmless.
                 self.close()
                 connection = self._open(self._timeout)
-                connection.request(method, self._parts.path + path, headers=headers)
+                connection.request(method, where, headers=headers)
                 reply = connection.getresponse()
             text = self._read(connection, reply, deadline)
         except (http.client.HTTPException, OSError) as error:
             self.close()
             reason = str(error) or type(error).__name__
             raise FrontendSilent(f"{method} {self._base}{path}: {reason}") from error
-        return self._judge(f"{method} {self._base}{path}", reply, text)
+        return self._judge(f"{method} {self._base}{path}", reply, text, api=path[0] == "/")
 
     @staticmethod
     def _read(
@@ -144,7 +145,9 @@ class Frontend:
         connection.close()  # not to be read to its end
         return bytes(text)
 
-    def _judge(self, what: str, reply: http.client.HTTPResponse, text: bytes) -> Any:
+    def _judge(
+        self, what: str, reply: http.client.HTTPResponse, text: bytes, *, api: bool = False
+    ) -> Any:
         if reply.status in _AWAY:
             raise FrontendError(f"{what}: the frontend answered {reply.status}")
         if reply.status >= 500:
@@ -154,7 +157,7 @@ class Frontend:
         if reply.status >= 400:
             raise FrontendRefused(f"{what}: the frontend answered {reply.status}")
         version = reply.headers.get(API_VERSION_HEADER, "")[:9]
-        if not version.isdecimal() or int(version) < API_VERSION:
+        if not api and (not version.isdecimal() or int(version) < API_VERSION):
             raise FrontendError(
                 f"{what}: speaks backend protocol {version or 'unknown'},"
                 f" version {API_VERSION} or newer is needed: check frontend_base_url"
@@ -213,6 +216,18 @@ class Frontend:
         if not isinstance(answer, list):
             raise FrontendBroken("cancel-requests/: the answer is no list")
         return [str(task_id) for task_id in answer]
+
+    def chroot_state(self, task_id: str) -> str:
+        """What API v3 calls the state of an RPM task, e.g. `succeeded`, also when its build was
+        canceled; empty if it does not say. Raises nothing."""
+        number, _, chroot = task_id.partition("-")
+        top = self._parts.path.removesuffix("backend/")
+        query = urlencode({"build_id": number, "chrootname": chroot})
+        try:
+            answer = self._call(f"{top}api_3/build-chroot?{query}") if chroot else None
+        except (FrontendRefused, FrontendError):
+            return ""
+        return str(answer.get("state") or "") if isinstance(answer, dict) else ""
 
     def canceled(self, task_id: str, was_running: bool) -> None:
         """Acknowledge a cancel request."""

@@ -14,6 +14,9 @@ from backend.queues import Report
 
 #: Longest pause until a report over which the frontend breaks is sent again, in seconds.
 LONGEST = 60.0
+#: A request that a killed grabber has sent may still be under way at the frontend: so long, in
+#: seconds, its successor does not ask whether it has arrived.
+GRACE = 2.0
 
 
 class Deliver:
@@ -60,7 +63,8 @@ class Deliver:
         if self._first:
             # What lies there when we begin may have been delivered by a grabber that died.
             self._first = False
-            self._outbox.sending(self._outbox.read(0))
+            if self._outbox.sending(self._outbox.read(0)):
+                self._not_before = tick + GRACE
         if tick < self.due:
             return
         if not self._lane.busy and tick >= self._not_before:

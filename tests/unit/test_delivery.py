@@ -34,6 +34,15 @@ class Picky:
         self.cut = 0
         self.blind = 0
         self.away = False
+        self.canceled: list[str] = []
+        #: What API v3 says of a chroot; missing: it does not know.
+        self.states: dict[str, str] = {}
+
+    def cancel_requests(self) -> list[str]:
+        return self.canceled
+
+    def chroot_state(self, task_id: str) -> str:
+        return self.states.get(task_id, "")
 
     def pending(self) -> Any:
         if self.away or self.blind:
@@ -173,6 +182,37 @@ def test_nothing_is_delivered_twice_or_lost(
             waiting = [*(r for r in waiting if r != stuck), stuck]
     assert waiting == []
     assert sorted(frontend.got) == sorted(str(n) for n in range(1, 9) if n not in refused)
+
+
+@pytest.mark.parametrize(
+    ("state", "doubtful", "sent"),
+    [
+        ("running", True, True),
+        ("running", False, True),
+        ("succeeded", True, False),
+        ("succeeded", False, False),
+        ("", True, False),
+        ("", False, True),
+    ],
+)
+def test_a_canceled_task_is_missing_from_the_list_without_having_ended(
+    state: str, doubtful: bool, sent: bool
+) -> None:
+    one = report("1-debian-12-x86_64")
+    frontend = Picky()
+    frontend.canceled, frontend.states = [one.task_id], {one.task_id: state}
+    groups = ({one.task_id}, set[str]()) if doubtful else (set[str](), {one.task_id})
+    outcome = send(frontend.client, [one], *groups)
+    assert (frontend.got, outcome.delivered) == ([one.task_id] if sent else [], [one])
+
+
+def test_a_cancel_during_a_silence_over_its_report_is_no_success() -> None:
+    one = report("1-debian-12-x86_64")
+    frontend = Picky()
+    frontend.silent = {1}
+    frontend.canceled, frontend.states = [one.task_id], {one.task_id: "running"}
+    outcome = send(frontend.client, [one], set())
+    assert (outcome.delivered, ids([r for r, _ in outcome.stuck])) == ([], [one.task_id])
 
 
 def test_anything_else_is_an_error_of_ours() -> None:

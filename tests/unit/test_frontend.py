@@ -357,3 +357,15 @@ def test_a_task_is_rescheduled_by_its_parts(server: Server, frontend: Frontend) 
         {"build_id": 7, "task_id": "7-fedora-41-x86_64", "chroot": "fedora-41-x86_64"},
         {"build_id": 7, "task_id": "7", "chroot": "srpm-builds"},
     ]
+
+
+def test_the_state_of_a_chroot_comes_from_api_v3(server: Server) -> None:
+    client = Frontend(f"http://127.0.0.1:{server.server_port}/copr", "x")
+    server.version, server.body = "", b'{"name": "debian-12-x86_64", "state": "succeeded"}'
+    assert client.chroot_state("7-debian-12-x86_64") == "succeeded"
+    where = "/copr/api_3/build-chroot?build_id=7&chrootname=debian-12-x86_64"
+    assert server.seen[-1][:2] == ("GET", where)
+    assert client.chroot_state("7") == ""
+    for server.status, server.body in ((404, b"{}"), (500, b""), (200, b"<html>"), (200, b"[]")):
+        assert client.chroot_state("7-debian-12-x86_64") == ""
+    client.close()

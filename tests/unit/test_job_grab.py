@@ -49,6 +49,9 @@ class MemoryFrontend:
         self._here()
         return list(self.cancels)
 
+    def chroot_state(self, _task_id: str) -> str:
+        return ""
+
     def canceled(self, task_id: str, was_running: bool) -> None:
         self.cancels.remove(task_id)
         self.updates.append(("canceled", task_id, was_running))

@@ -15,6 +15,7 @@ from backend.exceptions import (
     FrontendSilent,
     InfrastructureError,
 )
+from backend.outbox import Outbox
 from backend.records import Told, troubles
 from tests.unit.test_job_grab import FakeConfig, MemoryFrontend, Rig, SlowLane, alive
 
@@ -373,3 +374,15 @@ def test_reports_that_failed_while_the_frontend_was_ill_follow_as_they_are() -> 
         hand.after(60.0)
     assert sorted(reported(frontend)) == [(str(n), Status.SUCCEEDED, True) for n in range(1, 6)]
     assert hand.rig.queues.outbox() == []
+
+
+def test_a_successor_lets_the_request_of_a_killed_grabber_arrive() -> None:
+    task = f"1-{CHROOT}"
+    frontend = BreakingFrontend(task)
+    hand = Hand(frontend)
+    hand.rig.queues.post(success(1))
+    Outbox(hand.rig.queues.client).sending(hand.rig.queues.outbox())
+    hand.after(0.0)
+    frontend.unfinished = []  # only now it arrives
+    hand.after(2.0)
+    assert (frontend.updates, hand.rig.queues.outbox()) == ([], [])
