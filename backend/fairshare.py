@@ -35,7 +35,8 @@ class History:
         """What one second used now adds to `used`."""
         if not self.half_life:
             return 0.0
-        age = max(0.0, now - self.start) / self.half_life
+        self.start = min(self.start, now)  # a clock put back: else nothing fades until then
+        age = (now - self.start) / self.half_life
         if age > _RESCALE:
             self._rescale(now, 0.5**age)
             age = 0.0

@@ -27,6 +27,16 @@ def test_rescaling_changes_nothing_but_the_numbers() -> None:
     assert max(history.used.values()) < 1e15
 
 
+def test_it_fades_also_when_the_clock_was_wrong_for_a_moment() -> None:
+    history = History(half_life=100.0, start=0.0)
+    history.charge("a", 80.0, 0.0)
+    history.charge("b", 80.0, 1e9)  # years ahead, and back again
+    history.charge("a", 80.0, 10.0)
+    before = history.seconds("a", 10.0)
+    assert before >= 80.0
+    assert history.seconds("a", 110.0) == pytest.approx(before / 2)
+
+
 def test_owners_without_recent_use_are_forgotten() -> None:
     history = History(half_life=10.0, start=0.0)
     for number in range(1000):
