@@ -127,3 +127,5 @@ def _check(file: BinaryIO, signature: Header, header: Header, raw: bytes) -> Non
     good = payload.hexdigest() == wanted if wanted else md5 == whole.digest()
     if not good:
         raise ValueError("damaged: the digest of its content is wrong or missing")
+    if not any(header.numbers(BUILDTIME)):  # createrepo_c 1.x aborts, and nothing is published
+        raise ValueError("it has no build time: rpmbuild makes none like that")

@@ -63,7 +63,7 @@ class Inventor:
         tags: dict[int, tuple[int, Any]] = {
             100: (8, ["C"]),
             1000: (6, "inv"), 1001: (6, "1"), 1002: (6, "2"), 1022: (6, "noarch"),
-            1004: (9, word()), 1005: (9, word()), 1006: (4, pick([0, 1, 2**31, 2**32 - 1])),
+            1004: (9, word()), 1005: (9, word()), 1006: (4, pick([1, 2, 2**31, 2**32 - 1])),
             1009: (4, self.random.randint(0, 2**32 - 1)), 1044: (6, "inv-1-2.src.rpm"),
             1014: (6, word()),
         }  # fmt: skip
@@ -107,7 +107,8 @@ class Inventor:
             if self.random.random() < 0.7:
                 tags |= part()
         if self.random.random() < 0.1:
-            del tags[self.random.choice(sorted(tags.keys() - {1000, 1001, 1002}))]
+            # Without 1006, or with 0, createrepo_c 1.x aborts: `rpmheader` refuses those.
+            del tags[self.random.choice(sorted(tags.keys() - {1000, 1001, 1002, 1006}))]
         return [(tag, kind, value) for tag, (kind, value) in tags.items()]
 
 

@@ -29,7 +29,12 @@ def section(region: int, tags: Tags, *, back: int = 0) -> bytes:
 
 
 def package(
-    *, payload: bytes = b"cpio", name: bytes = b"hello\0", more: Sequence[Tag] = (), **how: int
+    *,
+    payload: bytes = b"cpio",
+    name: bytes = b"hello\0",
+    built: int = 1,
+    more: Sequence[Tag] = (),
+    **how: int,
 ) -> bytes:
     digest = hashlib.sha256(payload).hexdigest().encode() + b"\0"
     header = section(
@@ -41,6 +46,7 @@ def package(
             (1022, 6, 1, b"noarch\0"),
             (5092, 8, 1, digest + bytes(-(6 + 4 + 2 + 7 + 65) % 4)),
             (5093, 4, 1, struct.pack(">I", 8)),
+            (1006, 4, 1, struct.pack(">I", built)),
             *more,
         ],
         **how,
@@ -82,6 +88,7 @@ def test_requires_are_told_as_rpm_tells_them(tmp_path: Path) -> None:
         (package().replace(b"hello", b"jello"), "digest of its header"),
         (package(more=[(1000, 6, 1, b"other\0")]), "tag 1000 .* odd"),
         (package(more=[(9, 6, 2**31, b"\0")]), "tag 9 .* odd"),
+        (package(built=0), "no build time"),
         (package(back=-16), "outside its region"),
         (package()[:96] + MAGIC + bytes(4) + b"\x7f\xff\xff\xff" * 2, "damaged header"),
         (package()[:96] + b"\0" * 64, "damaged header"),
