@@ -262,7 +262,8 @@ def _end(path: Path, deadline: float) -> None:
 
 def _members(path: Path) -> Iterator[int]:
     with contextlib.suppress(OSError):
-        yield from map(int, (path / "cgroup.procs").read_text().split())
+        # 0 stands for a process that is not of our namespace, and for a group when killing.
+        yield from filter(None, map(int, (path / "cgroup.procs").read_text().split()))
 
 
 def _count(path: Path, key: str) -> int:

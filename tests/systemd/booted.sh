@@ -51,16 +51,17 @@ is() { [ "$(state "$1")" = "$2" ]; }
 workers() { [ "$(copr_be.py status --json | grep -c '"alive": true')" = "$1" ]; }
 said() { journalctl -q --no-pager -u $unit --since "$since" | grep -q -- "$1"; }
 gone() { ! grep -alz '^copr-be: ' /proc/[0-9]*/cmdline 2>/dev/null | grep -q .; }
+mine=
 # nothing_left: no process, mount, control group or work directory of a build; else it lists them
 nothing_left() {
-    local mark
+    local mark pid
     mark=$(python3 -c 'import zlib; print(f"{zlib.crc32(b'"'/var/lib/copr-backend'"'):08x}")')
     ! {
         grep -alzE '^copr-be: |[c]opr-backend/redis' /proc/[0-9]*/cmdline
         grep -lxE 'bwrap|rpmbuild' /proc/[0-9]*/comm
         grep /var/lib/copr-backend/work /proc/mounts
         ls -A /var/lib/copr-backend/work
-        find /sys/fs/cgroup -type d -name "copr-be-$mark-*"
+        for pid in $mine; do find /sys/fs/cgroup -type d -name "copr-be-$mark-$pid-*"; done
     } 2>/dev/null | grep .
 }
 # working BUILD...: workers have these, past their source packages
@@ -77,6 +78,8 @@ load() {
     set -- $builds
     within 60 working "$1" "$2"
     is "$4" pending || fail "nothing waits: $(state "$4")"
+    # Groups are named after workers; other containers may show theirs in the same tree.
+    mine=$(copr_be.py status --json | sed -n 's/^ *"pid": \([0-9]*\).*/\1/p')
 }
 # finished: each of $builds succeeds, and is published once
 finished() {
