@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from backend.daemons.acks import Acks
 from backend.daemons.desk import Desk
 from backend.daemons.withdraw import Withdraw
+from backend.outbox import Outbox
 
 #: How often the frontend is asked, in seconds, while a task is being ended, or while there is
 #: work of a frontend that sends no wake messages.
@@ -86,11 +87,21 @@ class Cancels:
         flight = desk.conveyor.flying.get(task_id)
         if flight and not queues.remove(flight.group, task_id) and self._running(task_id, tick):
             return True
-        if task_id in desk.conveyor.reported:
+        if task_id in desk.conveyor.reported and not self._unreported(task_id, tick):
             self.ending.setdefault(task_id, tick)
             return True
         desk.conveyor.dropped(task_id, desk.now(), tick)
         return False
+
+    def _unreported(self, task_id: str, tick: float) -> bool:
+        """Take back the report of a source build, unless it is under way: the frontend would make
+        chroots for it, which nobody builds and nobody cancels."""
+        conveyor, outbox = self._desk.conveyor, Outbox(self._desk.queues.client)
+        if not task_id.isdigit() or task_id in conveyor.sending:
+            return False
+        outbox.delivered([report for report in outbox.read(0) if report.task_id == task_id])
+        conveyor.delivered(task_id, tick)
+        return True
 
     def _running(self, task_id: str, tick: float) -> bool:
         """True while a worker holds the task; it is told, and killed if it is deaf."""

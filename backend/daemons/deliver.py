@@ -46,7 +46,7 @@ class Deliver:
     def due(self) -> float:
         """The tick at which there is something to do."""
         reported = self._desk.conveyor.reported
-        again = float("inf") if self._again.busy or not reported else self._kept.due
+        again = float("inf") if self._again.busy else self._kept.due
         if self._lane.busy or all(map(self._waits, reported)):
             return again
         return min(again, self._not_before)

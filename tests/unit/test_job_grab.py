@@ -268,6 +268,27 @@ def test_a_running_task_is_acknowledged_when_its_worker_has_ended_it(
 
 
 def test_a_success_from_before_the_cancel_is_delivered_before_it_is_acknowledged() -> None:
+    task = "1-debian-12-x86_64"
+    frontend = MemoryFrontend(task)
+    grab = grabber(frontend)
+    grab.look(fetch=True)
+    grab.queues.register("0-0-1", 0, alive())
+    claim = grab.queues.claim(0, "0-0-1", 1)
+    assert claim
+    grab.queues.finish(claim, {"id": 1, "task_id": task, "status": 1})
+    frontend.cancels = [task]
+    grab.hear()
+    grab.grab.cancels.step(grab.desk.tick())
+    assert frontend.updates == []
+    grab.look(fetch=True)
+    assert frontend.updates == [
+        {"id": 1, "task_id": task, "status": 1},
+        ("canceled", task, True),
+    ]
+    assert grab.queues.client.keys("copr-be:cancel") == []
+
+
+def test_the_report_of_a_canceled_source_build_is_taken_back() -> None:
     frontend = MemoryFrontend("1")
     grab = grabber(frontend)
     grab.look(fetch=True)
@@ -275,16 +296,12 @@ def test_a_success_from_before_the_cancel_is_delivered_before_it_is_acknowledged
     claim = grab.queues.claim(0, "0-0-1", 1)
     assert claim
     grab.queues.finish(claim, {"id": 1, "task_id": "1", "status": 1})
-    frontend.cancels = ["1"]
+    frontend.unfinished, frontend.cancels = [], ["1"]
     grab.hear()
     grab.grab.cancels.step(grab.desk.tick())
-    assert frontend.updates == []
     grab.look(fetch=True)
-    assert frontend.updates == [
-        {"id": 1, "task_id": "1", "status": 1},
-        ("canceled", "1", True),
-    ]
-    assert grab.queues.client.keys("copr-be:cancel") == []
+    assert frontend.updates == [("canceled", "1", False)]
+    assert grab.queues.outbox() == []
 
 
 @pytest.mark.parametrize("accepted", [True, False])
@@ -341,22 +358,23 @@ def test_what_a_dead_grabber_left_in_the_outbox_may_have_been_delivered() -> Non
 def test_a_success_just_before_its_cancel_is_sent_by_a_young_grabber(named: bool) -> None:
     """A canceled task leaves the frontend's list, as if its report had been taken: were it not
     sent, the frontend would call canceled what stays in the repository."""
-    frontend = MemoryFrontend("1")
+    task = "1-debian-12-x86_64"
+    frontend = MemoryFrontend(task)
     grab = grabber(frontend)
     frontend.away = not named
     grab.queues.register("0-0-1", 0, alive())
     if not named:  # another grabber's doing
-        grab.queues.enqueue(0, "1")
+        grab.queues.enqueue(0, task)
     grab.look(fetch=True)
     claim = grab.queues.claim(0, "0-0-1", 1)
     assert claim
     grab.look(fetch=True)
-    grab.queues.finish(claim, {"id": 1, "task_id": "1", "status": 1})
-    frontend.away, frontend.unfinished, frontend.cancels = False, [], ["1"]
+    grab.queues.finish(claim, {"id": 1, "task_id": task, "status": 1})
+    frontend.away, frontend.unfinished, frontend.cancels = False, [], [task]
     for _ in range(3):
         grab.look(fetch=True)
     assert [update["status"] for update in frontend.updates[:1]] == [1]
-    assert frontend.updates[1:] == [("canceled", "1", True)]
+    assert frontend.updates[1:] == [("canceled", task, True)]
 
 
 def test_tasks_that_vanished_at_the_frontend_leave_the_queue() -> None:
