@@ -31,7 +31,7 @@ def _build_address(build: int) -> str:
 @router.get("/login")
 def login_page(viewer: Shown) -> Response:
     """Where login and token are asked for."""
-    return viewer.page("login.html", problem="")
+    return viewer.page("login.html", problem="", login="")
 
 
 @router.post("/login")
@@ -39,12 +39,11 @@ async def login(request: Request, ctx: Ctx, viewer: Shown) -> Response:
     """Begin a session."""
     session.check_origin(request)
     fields = await session.read_form(request)
+    login = fields.get("login", "").strip()
     try:
-        _, cookie = await session.log_in(
-            ctx, fields.get("login", "").strip(), fields.get("token", "").strip()
-        )
+        _, cookie = await session.log_in(ctx, login, fields.get("token", "").strip())
     except ApiError as error:
-        return viewer.page("login.html", status=error.status, problem=error.text)
+        return viewer.page("login.html", error.status, problem=error.text, login=login[:200])
     reply = _go("/")
     session.give(reply, ctx, cookie)
     return reply

@@ -127,6 +127,14 @@ def test_many_chroots_leave_the_page_short(lab: Lab) -> None:
     assert re.findall(r'Failed: <a href="#task-([^"]+)"', page) == [FEDORA]
 
 
+def test_a_refused_login_keeps_the_name_but_no_token(lab: Lab) -> None:
+    reply = lab.client.post("/login", data={"login": f'jdoe"{EVIL}', "token": "se-cret"})
+    assert reply.status_code == 401
+    assert 'value="jdoe&#34;&lt;script&gt;' in reply.text
+    assert "se-cret" not in reply.text
+    assert "set-cookie" not in reply.headers
+
+
 def test_what_a_project_says_of_itself(lab: Lab) -> None:
     about = {"homepage": "javascript:alert(1)", "contact": "https://x.example/?a=1&b=2"}
     lab.project(instructions=f"first\nthen {EVIL}", **about)
