@@ -86,14 +86,15 @@ def run(program: str, examples: int, seed: int) -> int:
             base, auth = server.config.listen_url, token_of(server.config)
             fill(base, auth)
             (Path(top) / "st.toml").write_text(settings())
-            command = [program, "--config-file", f"{top}/st.toml", "run"]
+            command = [str(Path(program).absolute()), "--config-file", f"{top}/st.toml", "run"]
             command += [f"{base}/api_3/openapi.json", f"--auth={auth[0]}:{auth[1]}"]
             command += [f"--max-examples={examples}", f"--seed={seed}", "--continue-on-failure"]
             command += ["--phases=examples,coverage,fuzzing", "--workers=2"]
             command += ["--suppress-health-check=too_slow"]  # a loaded machine is
             # It would end the token that all other requests come with.
             command += ["--exclude-path=/api_3/api-token", "--warnings=off"]
-            return subprocess.run(command, check=False).returncode
+            # It leaves what it remembers where it runs.
+            return subprocess.run(command, check=False, cwd=top).returncode
         finally:
             server.stop()
 
