@@ -172,7 +172,7 @@ for place in ("/dev/shm", "/run"):
         for number in range(10**7):
             open(f"{place}/{number}", "w").close()
             count += 1
-            if number % 100000 == 0: print(place, number, flush=True)
+            if number % 10000 == 0: print(place, number, flush=True)
     except OSError as error: print(place, number, error.strerror, flush=True)
 print("MADE", count)
 import time; time.sleep(1000)
