@@ -54,7 +54,14 @@ def lent(config: Config, builder: Builder, slot: int, task_id: str) -> Iterator[
 def sweep(config: Config, builder: Builder, slot: int, say: Callable[[str], None]) -> None:
     """Remove what killed workers of this slot left behind; what cannot be is only in the way."""
     top = place(config, slot)
-    for left in top.iterdir() if top.is_dir() else ():
+    try:
+        found = list(top.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:  # the builds that need it tell, too, and are tried again
+        say(f"{top} cannot be swept: {error.strerror}; correct its owner and mode")
+        return
+    for left in found:
         try:
             if left.name in PIECES or not left.is_dir() or left.is_symlink():
                 _remove(config, builder, slot, left)

@@ -80,3 +80,16 @@ def test_the_next_worker_sweeps(options: Config) -> None:
     assert said == [f"{top / 'inspect'} could not be removed: it is stubborn"]
     workdir.sweep(options, builder(broom), 4, said.append)  # never used: nothing to say
     assert len(said) == 1
+
+
+def test_a_slot_that_cannot_be_looked_into_keeps_no_worker_from_starting(
+    options: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(self: Path) -> Any:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    said: list[str] = []
+    monkeypatch.setattr(Path, "iterdir", closed)
+    workdir.sweep(options, builder(Broom()), 3, said.append)
+    text = "cannot be swept: Permission denied; correct its owner and mode"
+    assert said == [f"{workdir.place(options, 3)} {text}"]
