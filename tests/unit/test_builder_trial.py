@@ -14,7 +14,7 @@ HOLD = """
 import pathlib, sys
 from backend.builders import trial
 with trial.directory(pathlib.Path(sys.argv[1])) as path:
-    (path / "area").mkdir(mode=0)
+    (path / "area").mkdir(mode=0o700)
     print(path, flush=True)
     sys.stdin.read()
 """
