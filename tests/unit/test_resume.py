@@ -17,7 +17,7 @@ COMMON = {"build_id": 7, "project_owner": "jdoe", "project_name": "p", "project_
 def config(tmp_path: Path) -> Config:
     path = tmp_path / "copr-be.conf"
     results = "results_baseurl=http://x/results"
-    path.write_text(f"[backend]\nstatedir={tmp_path}\ndestdir={tmp_path}\n{results}\n")
+    path.write_text(f"[backend]\nstatedir={tmp_path}-state\ndestdir={tmp_path}\n{results}\n")
     return load(path)
 
 
