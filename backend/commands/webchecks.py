@@ -112,19 +112,25 @@ def database(config: Config) -> Finding:
 
 
 def _sqlite(config: Config, name: str) -> Finding:
-    path = Path(name)
-    wrong = ""
-    if not path.is_absolute():
-        wrong = "write sqlite:////ABSOLUTE/PATH"
-    elif path.exists() and not path.is_file():
-        wrong = "it is no file: name another"
-    elif path.exists():
-        with path.open("rb") as file:
-            known = file.read(16) in (b"", b"SQLite format 3\0")
-        wrong = "" if known else "it is no SQLite database: name another file"
-    elif path.parent != config.statedir and not path.parent.is_dir():
-        wrong = f"{path.parent} is no directory: make it"
+    try:
+        wrong = _unfit(config, Path(name))
+    except OSError as error:
+        wrong = f"{error.strerror}: name another file, or correct statedir"
     if wrong:
         text = f"{config.path}: [web] database_url: {name or 'no file'}: {wrong}"
         return Finding(CONFIGURATION, "fault", text)
-    return Finding("database", "ok", f"SQLite, {path}")
+    return Finding("database", "ok", f"SQLite, {name}")
+
+
+def _unfit(config: Config, path: Path) -> str:
+    """Why that can be no database, if so. Raises OSError."""
+    if not path.is_absolute():
+        return "write sqlite:////ABSOLUTE/PATH"
+    if not path.exists():
+        made = path.parent == config.statedir or path.parent.is_dir()
+        return "" if made else f"{path.parent} is no directory: make it"
+    if not path.is_file():
+        return "it is no file: name another"
+    with path.open("rb") as file:
+        known = file.read(16) in (b"", b"SQLite format 3\0")
+    return "" if known else "it is no SQLite database: name another file"

@@ -161,6 +161,7 @@ def test_an_address_that_is_not_ours_is_named(config: Config, host: str, remedy:
         ("sqlite:///relative.db", "write sqlite:////ABSOLUTE/PATH"),
         ("sqlite:////nonexistent/x.db", "/nonexistent is no directory"),
         (f"sqlite:///{__file__}", "it is no SQLite database"),
+        (f"sqlite:////tmp/{'x' * 300}/y.db", "File name too long: name another file"),
     ],
 )
 def test_a_database_that_is_none_is_named(config: Config, url: str, text: str) -> None:
