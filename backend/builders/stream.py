@@ -96,7 +96,7 @@ class Log:
 def follow(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | None = None) -> int:
     """Stream the output until the build ends; returns its exit code.
 
-    Raises BuildError that names the limit, InfrastructureError when it failed while others had
+    Raises BuildError that names the limit, InfrastructureError when it ended while others had
     filled the disk, or what `monitor.check` raises; in every case all processes of the build
     are dead then, and the log has the last byte they wrote.
     """
@@ -116,7 +116,8 @@ def follow(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | 
     finally:
         code = child.kill()
         _drain(pipe, log)
-    if code and (tight or disk.low(request.workdir)):
+    # Also of a success: rpmbuild does not notice that its scripts were cut short.
+    if tight or disk.low(request.workdir):
         blame(request)
     return code
 

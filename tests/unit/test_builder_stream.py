@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from backend import disk
 from backend.builders.stream import Log, follow, killed_inside
-from backend.exceptions import BuildError
+from backend.exceptions import BuildError, InfrastructureError
 from backend.process import Child
 
 VERDICT = "error: Bad exit status from /var/tmp/rpm-tmp.3SPqSI (%install)\n\nRPM build errors:\n"
@@ -121,3 +122,14 @@ def test_too_much_said_in_the_last_moment_is_too_much(tmp_path: Path, monitor: _
 def test_a_closed_output_is_silence(tmp_path: Path, monitor: _Watched) -> None:
     with pytest.raises(BuildError, match=r"no output for 1 s \(stall_timeout\)"):
         _follow("exec >&- 2>&-; sleep 60", monitor, _Most(tmp_path, stall_timeout=1))
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_no_end_on_a_full_disk_is_believed(
+    code: int, tmp_path: Path, monitor: _Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rpmbuild writes the package's scripts to it and does not see that they are cut short: what
+    should have failed succeeded, with an empty script."""
+    monkeypatch.setattr(disk, "low", lambda _path: True)
+    with pytest.raises(InfrastructureError, match="nearly full, not by this build"):
+        _follow(f"echo one; exit {code}", monitor, _Most(tmp_path))
