@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import redis
+
 from tests.chaos.arena import MODES, Arena, arena
 from tests.chaos.killer import Killer
 from tests.chaos.load import Users, make_srpms
@@ -39,7 +41,7 @@ def _until(fact: Callable[[], bool], seconds: float) -> bool:
     """True as soon as the fact holds, False after `seconds`."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        with contextlib.suppress(OSError, ValueError, AssertionError):
+        with contextlib.suppress(OSError, ValueError, AssertionError, redis.RedisError):
             if fact():
                 return True
         select.select([], [], [], 0.1)
