@@ -272,7 +272,7 @@ class CoprBackend(Supervisor):
         for process in last:  # it ends by itself, all written
             process.join(patience / 4)
         self.family.stop(last, patience / 4, self.signals.until_hurry)
-        if self._keeper and self._keeper.up:
+        if self._keeper and self._keeper.answers():
             with contextlib.suppress(Exception):
                 tidy.forget_all(self._keeper.client)
         if self._keeper:

@@ -34,6 +34,12 @@ class RedisKeeper:
         """It answered when it was last asked."""
         return self._pulse.up
 
+    def answers(self) -> bool:
+        """Ask it now: it may be back since it was last asked."""
+        self._pulse.ask_now()
+        self._pulse.look(time.monotonic())
+        return self._pulse.up
+
     @property
     def trouble(self) -> str:
         """What is wrong with it; empty when all is well."""
