@@ -1,12 +1,15 @@
-"""What the sandbox costs: the same package by plain rpmbuild and by the builder, in turn.
+"""What the sandbox costs: the same package by plain rpmbuild, by the very same command in the
+sandbox, and by the builder as a worker uses it, in turn.
 
     python -m tests.bench.sandbox [ROUNDS [SOURCE_PACKAGE…]]
 
-Both start from a source package whose identity is known, and end when the RPMs are there and the
-work directory is gone. `macros` is off, so that both run the very same scripts.
+All start from a source package whose identity is known, and end when the RPMs are there and the
+work directory is gone. `macros` is off, so that all run the very same scripts.
 """
 
+import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,9 +18,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from backend import config
 from backend.builders import BuildRequest, Package
 from backend.builders.rpmbuild import RpmbuildBuilder
+from backend.builders.sandbox import Area, Sandbox
+from backend.builders.view import HOME
+from backend.config import Config, load
 from tests.hostile.arena import Log
 from tests.integration.farm import make_srpm
 
@@ -41,6 +46,21 @@ def plain(srpm: Path, top: Path) -> None:
     subprocess.run(["rm", "-r", str(top)], check=True)
 
 
+def inside(config: Config, srpm: Path, work: Path) -> None:
+    """The same command in the sandbox, with all that makes and removes one."""
+    work.mkdir(mode=0o700)
+    area = Area.make(config, work, 0)
+    shutil.copyfile(srpm, area.path / "in.src.rpm")
+    (area.path / "in.src.rpm").chmod(0o644)
+    argv = ["rpmbuild", "--rebuild", "--nodeps", "--define", f"_topdir {HOME}/rpmbuild"]
+    binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm"]
+    # As in a build, a shell is the first process: it reaps what others leave.
+    shell = ["/bin/sh", "-c", '"$@"; exit $?', "sh", *argv, "/in.src.rpm"]
+    with Sandbox(config).command(area, shell, binds=binds) as command:
+        assert command.run(600).code == 0
+    subprocess.run(["rm", "-r", str(work)], check=True)
+
+
 def boxed(builder: RpmbuildBuilder, srpm: Path, work: Path, source: Package) -> None:
     """A whole build as a worker does it."""
     work.mkdir(mode=0o700)
@@ -60,39 +80,45 @@ def boxed(builder: RpmbuildBuilder, srpm: Path, work: Path, source: Package) -> 
     log.close()
 
 
-def compare(builder: RpmbuildBuilder, srpm: Path, top: Path, rounds: int) -> None:
+def compare(config: Config, builder: RpmbuildBuilder, srpm: Path, top: Path, rounds: int) -> None:
     """Print one line of figures."""
     read = top / "read"
     read.mkdir(mode=0o700)
     source = builder.inspect(srpm, read, 0).package
     builder.cleanup(read, 0)
-    one: list[tuple[float, float]] = []
-    other: list[tuple[float, float]] = []
-    for number in range(rounds):
-        one.append(measured(lambda: plain(srpm, top / "plain")))
-        other.append(measured(lambda n=number: boxed(builder, srpm, top / f"w{n}", source)))  # type: ignore[misc]
-    figures = []
-    for index in (0, 1):
-        a, b = [x[index] for x in one], [x[index] for x in other]
-        figures += [statistics.median(a), statistics.median(b), min(b) - min(a)]
-    words = [f"{value * 1000:7.0f}" for value in figures]
-    print(f"{srpm.name:34} {' '.join(words)}")
+    ways: list[Callable[[], None]] = [
+        lambda: plain(srpm, top / "plain"),
+        lambda: inside(config, srpm, top / "inside"),
+        lambda: boxed(builder, srpm, top / "boxed", source),
+    ]
+    found = [[measured(way) for way in ways] for _ in range(rounds)]
+    words = []
+    for kind in (0, 1):  # clock, CPU
+        first, *others = ([one[way][kind] * 1000 for one in found] for way in range(len(ways)))
+        words.append(f"{statistics.median(first):6.0f}")
+        for times in others:
+            more = statistics.median(times) - statistics.median(first)
+            words.append(f"{more:+5.0f} ({min(times) - min(first):+.0f})")
+    print(f"{srpm.name:30} {' '.join(words)}")
 
 
 def main() -> None:
     """A table, in milliseconds."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="sandbox-") as name:
+    place = os.environ.get("TMPDIR", "/var/tmp")
+    with tempfile.TemporaryDirectory(dir=place, prefix="sandbox-") as name:
         top = Path(name)
         path = top / "copr-be.conf"
         path.write_text(f"[backend]\nstatedir={top}/state\n[builder]\nmacros=no\n")
-        builder = RpmbuildBuilder(config.load(path))
+        options = load(path)
+        builder = RpmbuildBuilder(options)
         builder.preflight()
         print(builder.describe())
-        print("ms, medians, and between the best  | clock: plain, boxed, more | CPU: the same")
+        print("ms: clock of plain rpmbuild, more in the sandbox, more as a worker builds, by the")
+        print("medians (and by the best); then the same of CPU")
         packages = [Path(arg) for arg in sys.argv[2:]] or [make_srpm(top, "hello")]
         for srpm in packages:
-            compare(builder, srpm, top, rounds)
+            compare(options, builder, srpm, top, rounds)
 
 
 if __name__ == "__main__":
