@@ -124,9 +124,10 @@ def _build(
     results: ResultDir,
     base: Mapping[str, Any],
 ) -> Report:
-    if shop.leases is None or isinstance(task, SourceTask):
+    uploaded = isinstance(task, RpmTask) and bool(task.rpm_url)
+    if shop.leases is None or uploaded or isinstance(task, SourceTask):
         identity = task.identity if isinstance(task, RpmTask) else ""
-        results.write_info(task.build_id, "local", identity)
+        results.write_info(task.build_id, layout.UPLOADED if uploaded else "local", identity)
     monitor = BuildMonitor(
         shop.queues,
         claim,
@@ -178,6 +179,8 @@ def _source(
 def _rpms(
     shop: Workshop, task: RpmTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
 ) -> dict[str, Any]:
+    if task.rpm_url:
+        return _uploaded(shop, task, results, monitor, workdir)
     started = time.time()
     if shop.leases is None:
         _check_chroot(task, shop.builder)
@@ -213,9 +216,36 @@ def _rpms(
     packages = [artifact.package for artifact in artifacts]
     if artifacts and shop.config.repository_provenance:
         _record(shop, task, results, request, packages=packages, run=(monitor.attempt, started))
+    return _published(shop, task, results, monitor, packages)
+
+
+def _uploaded(
+    shop: Workshop, task: RpmTask, results: ResultDir, monitor: BuildMonitor, workdir: Path
+) -> dict[str, Any]:
+    """Publish a package that was built elsewhere: what a build leaves, but for what tells how it
+    was built."""
+    with monitor.limit(time.monotonic() + shop.config.builder_timeout, FETCH):
+        artifact = obtain.binary(_bench(shop, monitor, workdir), task)
+    monitor.settled()
+    monitor.fence()
+    text = f"{artifact.package.filename} was built elsewhere and uploaded by {task.submitter}"
+    results.output(f"{text}\n".encode())
+    results.log(f"{text}: no statement about its origin; publishing")
+    results.place(_signed(shop, task, results, [artifact], workdir))
+    return _published(shop, task, results, monitor, [artifact.package])
+
+
+def _published(
+    shop: Workshop,
+    task: RpmTask,
+    results: ResultDir,
+    monitor: BuildMonitor,
+    packages: Sequence[Package],
+) -> dict[str, Any]:
+    """Make what was placed count; returns what the final report says of it."""
     document = results_json_rpm(packages)
     results.write_json(document)
-    _publish(shop, task, results, monitor, new=bool(artifacts))
+    _publish(shop, task, results, monitor, new=bool(packages))
     return {
         "results": document,
         "built_packages": summary((p.name, p.version, p.arch) for p in packages),

@@ -8,6 +8,9 @@ from backend.exceptions import ProtocolError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+]*(?:-[A-Za-z0-9._+]+){2,}")
 
+#: Architectures of packages that chroots of any of these names hold.
+_ALIKE = ({"i386", "i486", "i586", "i686"}, {"armhfp", "armv7hl", "armv7hnl"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chroot:
@@ -31,6 +34,11 @@ class Chroot:
     def name_release(self) -> str:
         """`<os>-<version>`, the frontend's name for the distribution."""
         return f"{self.os}-{self.version}"
+
+    def takes(self, arch: str) -> bool:
+        """True when binary packages of that architecture belong into its repository."""
+        group = next((names for names in _ALIKE if self.arch in names), {self.arch})
+        return arch == "noarch" or arch in group
 
     def __str__(self) -> str:
         return f"{self.os}-{self.version}-{self.arch}"

@@ -228,7 +228,8 @@ class RpmTask(Task):
     """An RPM build for one chroot (`get-build-task/`).
 
     Either `git_repo` and `git_hash` name the sources (a real Copr frontend), or `srpm_url`
-    does (the embedded frontend, which needs no dist-git).
+    does (the embedded frontend, which needs no dist-git). With `rpm_url`, its own too, nothing
+    is to be built: it names a binary package that somebody has uploaded.
     """
 
     chroot: Chroot
@@ -238,6 +239,7 @@ class RpmTask(Task):
     git_repo: str | None = None
     git_hash: str | None = None
     srpm_url: str | None = None
+    rpm_url: str | None = None
     submitted_on: int = 0
     enable_net: bool = False
     isolation: str = "default"
@@ -270,6 +272,7 @@ class RpmTask(Task):
             git_repo=_get(raw, "git_repo", str, None),
             git_hash=_get(raw, "git_hash", str, None),
             srpm_url=_get(raw, "srpm_url", str, None),
+            rpm_url=_get(raw, "rpm_url", str, None),
             submitted_on=_get(raw, "submitted_on", int, 0),
             enable_net=_get(raw, "enable_net", bool, False),
             isolation=_get(raw, "isolation", str, "default"),
@@ -304,8 +307,8 @@ class RpmTask(Task):
         number of this task to another one, but not this word; empty: nobody can tell."""
         if self.git_repo and self.git_hash:
             sources = f"{self.git_repo} {self.git_hash}"
-        elif self.srpm_url and self.submitted_on:
-            sources = f"{self.srpm_url} {self.submitted_on}"
+        elif (url := self.srpm_url or self.rpm_url) and self.submitted_on:
+            sources = f"{url} {self.submitted_on}"
         else:
             return ""
         return hashlib.sha256(f"{self.task_id} {sources}".encode()).hexdigest()[:32]

@@ -21,6 +21,8 @@ SUCCESS = "success"
 WITHHELD = "withheld"
 RESULTS_JSON = "results.json"
 BUILD_INFO = "build.info"
+#: In place of the host there: nothing was built. No host can have that name.
+UPLOADED = "(uploaded)"
 #: Settings of the build root.
 CONFIGS = "configs.tar.gz"
 #: Of which commit a source package was made, if it was of one.

@@ -1,4 +1,4 @@
-"""Where a task's source package comes from: fetched, made in the sandbox, or on our own disk."""
+"""Where a task's package comes from: fetched, made in the sandbox, or on our own disk."""
 
 import shutil
 import time
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend import distgit, origins, sources
-from backend.builders import Builder, Monitor, SourceInfo
+from backend.builders import Artifact, Builder, Monitor, SourceInfo, headers
 from backend.builders.script import Room
 from backend.config import Config
+from backend.constants import Source
 from backend.exceptions import BuildError
 from backend.job import RpmTask, SourceTask
 
@@ -54,14 +55,20 @@ def _fetched(bench: Bench, task: SourceTask) -> Path:
     config, url = bench.config, sources.source_url(task)
     bench.monitor.output(f"Fetching {url}\n".encode())
     srpm = bench.workdir / sources.file_name(url)  # ends in .rpm, as no piece does
-    stored = None
-    if config.embedded:
-        stored = sources.stored_upload(task, config.frontend_url, config.statedir)
-    if stored and stored.stat().st_size <= config.builder_max_download:
-        shutil.copyfile(stored, srpm)  # no need to ask ourselves over HTTP
-    else:
+    if task.source_type is not Source.UPLOAD or not _copied(config, url, srpm):
         sources.fetch(task, srpm, config.builder_max_download, bench.monitor.check)
     return srpm
+
+
+def _copied(config: Config, url: str, target: Path) -> bool:
+    """Copy an upload from where our own frontend keeps it: no need to ask ourselves over HTTP."""
+    if not config.embedded:
+        return False
+    stored = sources.stored_upload(url, config.frontend_url, config.statedir)
+    if stored is None or stored.stat().st_size > config.builder_max_download:
+        return False
+    shutil.copyfile(stored, target)
+    return True
 
 
 def for_rpms(bench: Bench, task: RpmTask, deadline: float) -> Path:
@@ -77,3 +84,25 @@ def for_rpms(bench: Bench, task: RpmTask, deadline: float) -> Path:
     limit = bench.config.builder_max_download
     sources.download(task.srpm_url, srpm, limit, bench.monitor.check)
     return srpm
+
+
+def binary(bench: Bench, task: RpmTask) -> Artifact:
+    """The uploaded package that an RPM task publishes (its `rpm_url`), checked as results of
+    builds are.
+
+    Raises BuildError if it is damaged, or not what the task says.
+    """
+    url, out = task.rpm_url or "", bench.piece("binary")
+    path = out / sources.file_name(url)
+    if not _copied(bench.config, url, path):
+        sources.download(url, path, bench.config.builder_max_download, bench.monitor.check)
+    try:
+        (package,) = headers.results(out, (path.name,))
+    except BuildError as error:
+        why = str(error).partition(": ")[2]  # after the words "refused result" and its name
+        raise BuildError(f"package {path.name} is refused: {why}") from error
+    if package.name != task.package or not task.chroot.takes(package.arch):
+        raise BuildError(
+            f"package {path.name} is refused: {task.package} for {task.chroot} was announced"
+        )
+    return Artifact(path=path, package=package)

@@ -159,10 +159,10 @@ def fetch(task: SourceTask, target: Path, limit: int, check: Callable[[], None] 
         raise
 
 
-def stored_upload(task: SourceTask, frontend_url: str, statedir: Path) -> Path | None:
+def stored_upload(url: str, frontend_url: str, statedir: Path) -> Path | None:
     """The file of an upload that our own embedded frontend (at `frontend_url`) has stored."""
-    url, prefix = str(task.source.get("url")), f"{frontend_url}/tmp/"  # noqa: S108  (a URL)
-    if task.source_type is not Source.UPLOAD or not url.startswith(prefix):
+    prefix = f"{frontend_url}/tmp/"  # noqa: S108  (a URL)
+    if not url.startswith(prefix):
         return None
     parts = unquote(url.removeprefix(prefix)).split("/")
     if len(parts) != 2 or not parts[0].isalnum() or parts[1].startswith("."):

@@ -5,7 +5,6 @@ could be read in two ways is refused. The digests that the package carries are c
 """
 
 import hashlib
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,10 +35,7 @@ class Header:
 
     def text(self, tag: int) -> str:
         """One string; empty if the tag is missing or of another type."""
-        kind, _, data = self.tags.get(tag, (0, 0, b""))
-        if kind not in (rpmtags.STRING, rpmtags.I18N):
-            return ""
-        return data.partition(b"\0")[0].decode("utf-8", "replace")
+        return rpmtags.text(self.tags, tag)
 
     def texts(self, tag: int) -> list[str]:
         """A list of strings."""
@@ -50,10 +46,7 @@ class Header:
 
     def numbers(self, tag: int) -> list[int]:
         """A list of 32 bit numbers."""
-        kind, count, data = self.tags.get(tag, (0, 0, b""))
-        if kind != rpmtags.INT32 or count * 4 > len(data):
-            return []
-        return [value for (value,) in struct.iter_unpack(">I", data[: count * 4])]
+        return rpmtags.numbers(self.tags, tag)
 
     @property
     def epoch(self) -> int | None:
@@ -96,11 +89,7 @@ def read(path: Path, *, check: bool = True) -> Header:
 
 
 def _read(file: BinaryIO, check: bool) -> Header:
-    if file.read(LEAD)[:4] != rpmtags.LEAD_MAGIC:
-        raise ValueError("no RPM package")
-    signature = rpmtags.read(file, rpmtags.SIGNATURE_REGION)
-    file.seek(-len(signature.raw) % 8, os.SEEK_CUR)
-    main = rpmtags.read(file, rpmtags.REGION)
+    signature, main = rpmtags.both(file)
     header = Header(tags=main.tags)
     if check:
         _check(file, Header(tags=signature.tags), header, main.raw)

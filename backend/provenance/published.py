@@ -13,7 +13,7 @@ from backend.builders.installed import NAME
 from backend.chroot import Chroot
 from backend.constants import SRPM_CHROOT
 from backend.exceptions import CoprBackendError
-from backend.layout import BUILD_INFO, CONFIGS, SUCCESS, WITHHELD
+from backend.layout import BUILD_INFO, CONFIGS, SUCCESS, UPLOADED, WITHHELD
 
 _MOST = 16 * 1024**2
 _SOURCES = (".src.rpm", ".nosrc.rpm")
@@ -48,10 +48,7 @@ class Published:
     @property
     def host(self) -> str:
         """Where it was built: `local`, or the name of a host."""
-        path = self.path / BUILD_INFO
-        text = path.read_text("utf-8", "replace") if path.is_file() else ""
-        found = [line.partition("=")[2] for line in text.splitlines() if "builder_ip=" in line]
-        return found[0] if found else "local"
+        return _host(self.path)
 
     @property
     def installed(self) -> frozenset[str] | None:
@@ -115,7 +112,18 @@ def find(destdir: Path, build: int, chroot: str = "") -> list[Published]:
         )
         why = "it has not succeeded" if there else f"its results are for {have or 'no chroot'}"
         raise CoprBackendError(f"build {build}{where} is not in {destdir}: {why}")
+    if any(_host(path) == UPLOADED for path in good):
+        raise CoprBackendError(
+            f"build {build} was not built here: its package was uploaded (copr-cli uploadrpm)"
+        )
     return [Published(path=path, settings=_settings(path)) for path in good]
+
+
+def _host(directory: Path) -> str:
+    path = directory / BUILD_INFO
+    text = path.read_text("utf-8", "replace") if path.is_file() else ""
+    found = [line.partition("=")[2] for line in text.splitlines() if "builder_ip=" in line]
+    return found[0] if found else "local"
 
 
 def _settings(path: Path) -> Mapping[str, Any]:

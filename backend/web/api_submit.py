@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from backend.constants import Source
 from backend.web import (
     batches,
+    binaries,
     bodies,
     housekeeping,
     names,
@@ -29,7 +30,7 @@ from backend.web.shapes import build_json, page
 from backend.web.states import now
 from backend.web.store import Context
 from backend.web.tasks import short_of
-from backend.web.upload import Upload
+from backend.web.upload import BINARY, SOURCE, Kind, Upload
 from backend.web.writer import announce
 
 router = APIRouter(prefix="/api_3")
@@ -91,9 +92,13 @@ def _add(
     body: Mapping[str, Any],
     source: tuple[Source, Options],
     package: Package | None = None,
+    *,
+    binary: binaries.Binary | None = None,
 ) -> Build:
     connection = session.connection()
     project, columns = _target(session, user, body, package)
+    if binary:
+        columns |= binaries.columns(binary, project, columns)
     build = rows.add(
         connection,
         project,
@@ -107,9 +112,12 @@ def _add(
             **columns,
         },
     )
+    if binary:
+        rows.remember_package(connection, build)
     batch = build.batch_id
     if batch is None or not batches.blocked(connection, [batch]):
-        announce(session, "new", [short_of(build)])
+        tasks = [c.name for c in build.chroots] if binary else [None]
+        announce(session, "new", [short_of(build, chroot) for chroot in tasks])
     return build
 
 
@@ -194,10 +202,21 @@ def rebuild(
     return _add(session, user, body, source, package)
 
 
-async def _received(request: Request, ctx: Ctx, user: CurrentUser) -> tuple[Upload, Options]:
+async def _receive(
+    request: Request, ctx: Context, user: User, kind: Kind
+) -> tuple[Upload, Options]:
     ctx.rates.take(user.name)
-    upload = Upload(housekeeping.uploads(ctx), ctx.config.web_max_upload, ctx.config.min_free)
+    limit, min_free = ctx.config.web_max_upload, ctx.config.min_free
+    upload = Upload(housekeeping.uploads(ctx), limit, min_free, kind)
     return upload, await upload.receive(request)
+
+
+async def _received(request: Request, ctx: Ctx, user: CurrentUser) -> tuple[Upload, Options]:
+    return await _receive(request, ctx, user, SOURCE)
+
+
+async def _received_binary(request: Request, ctx: Ctx, user: CurrentUser) -> tuple[Upload, Options]:
+    return await _receive(request, ctx, user, BINARY)
 
 
 @router.post("/build/create/upload", openapi_extra=openapi.form(bodies.UPLOAD))
@@ -211,6 +230,27 @@ async def create_upload(
     source = (Source.UPLOAD, {"tmp": upload.token, "pkg": upload.name})
     try:
         reply = await ctx.write(lambda s: build_json(ctx, _add(s, user, body, source)))
+    except BaseException:
+        await run_in_threadpool(upload.discard)
+        raise
+    return JSONResponse(reply)
+
+
+@router.post("/build/create/rpm-upload", openapi_extra=openapi.form(bodies.RPM_UPLOAD))
+async def create_rpm_upload(
+    ctx: Ctx,
+    user: CurrentUser,
+    received: Annotated[tuple[Upload, Options], Depends(_received_binary)],
+) -> Response:
+    """A build that publishes an uploaded binary package as it is."""
+    upload, body = received
+    try:
+        binary = await run_in_threadpool(binaries.take, upload)
+        kept = {"tmp": upload.token, "pkg": binary.filename, "binary": True}
+        source = (Source.UPLOAD, kept)
+        reply = await ctx.write(
+            lambda s: build_json(ctx, _add(s, user, body, source, binary=binary))
+        )
     except BaseException:
         await run_in_threadpool(upload.discard)
         raise

@@ -94,6 +94,7 @@ async def starting_build(request: Request) -> Response:
     build_id = _identity(body, "build_id")
     _check_status(body)
     want_task = body.get("want_task") is True
+    uploads: list[Build] = []
 
     def start(found: Rows) -> dict[str, Any]:
         connection = found.connection()
@@ -108,9 +109,13 @@ async def starting_build(request: Request) -> Response:
         rows.save(connection, [build])
         if not answer["can_start"]:  # what ended a task
             hooks.note(ctx, found, [build])
+            uploads.extend([build] if states.upload_is_done(build) else [])
         return answer
 
-    return JSONResponse(await ctx.write_rows(start))
+    reply = await ctx.write_rows(start)
+    if uploads:
+        await run_in_threadpool(_forget_uploads, ctx, uploads)
+    return JSONResponse(reply)
 
 
 def _start_running(ctx: Context, build: Build, body: dict[str, Any]) -> dict[str, Any]:

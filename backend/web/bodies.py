@@ -158,12 +158,16 @@ def record(fields: Mapping[str, Schema], *needed: str) -> Schema:
     return schema | ({"required": list(needed)} if needed else {})
 
 
-#: What `build/create/upload` takes: a form with the options as part `json`.
-UPLOAD: Schema = record(
-    {
+def _upload(what: str) -> Schema:
+    """A form with the options as part `json`, and one file."""
+    fields = {
         "json": record(BUILD, "ownername", "projectname"),
-        "pkgs": {"type": "string", "format": "binary", "description": "a source package"},
-    },
-    "json",
-    "pkgs",
-)
+        "pkgs": {"type": "string", "format": "binary", "description": what},
+    }
+    return record(fields, "json", "pkgs")
+
+
+#: What `build/create/upload` takes.
+UPLOAD: Schema = _upload("a source package")
+#: What `build/create/rpm-upload` takes.
+RPM_UPLOAD: Schema = _upload("a binary package")

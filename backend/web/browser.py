@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from backend.web import api_builds, api_projects, api_submit, housekeeping, session
+from backend.web import api_builds, api_projects, api_submit, housekeeping, session, states
 from backend.web.errors import ApiError
 from backend.web.queries import get_build
 from backend.web.render import HEADERS
@@ -129,6 +129,8 @@ async def resubmit(request: Request, ctx: Ctx, build_id: int) -> Response:
 def _again(ctx: Context, build_id: int) -> dict[str, Any]:
     with ctx.reading() as reading:
         build = get_build(reading, build_id)
+        if states.is_binary(build):
+            raise ApiError(409, "It was uploaded, not built: upload it again (copr-cli uploadrpm).")
         url = build.srpm_url or build.source.get("url")
         if not url:
             raise ApiError(409, "Its source package is gone: upload it again.")

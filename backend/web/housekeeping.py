@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.config import Config
-from backend.constants import Source
+from backend.constants import Source, Status
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
 from backend.prune import discard
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def uploads(ctx: Context) -> Path:
-    """Directory of the uploaded source packages."""
+    """Directory of the uploaded packages."""
     return ctx.config.statedir / "uploads"
 
 
@@ -47,7 +47,12 @@ def _remove(path: Path) -> bool:
 
 
 def forget_upload(ctx: Context, build: Build) -> None:
-    """Remove the uploaded source package of a build, or what a webhook was sent."""
+    """Remove the uploaded package of a build, or what a webhook was sent.
+
+    Copies of a build (forks) name the upload of the original, which is not theirs.
+    """
+    if any(chroot.status == Status.FORKED for chroot in build.chroots):
+        return
     if build.source_type in _STORED and build.source.get("tmp"):
         _remove(uploads(ctx) / Path(build.source["tmp"]).name)
 

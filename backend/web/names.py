@@ -14,6 +14,7 @@ PROJECT_PATTERN = r"^(?![0-9]+$)(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$"
 _PROJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 _SUFFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:-]{0,99}")
 SRPM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]{0,200}\.(no)?src\.rpm")
+BINARY_NAME = re.compile(r"(?!.*\.(no)?src\.rpm$)[A-Za-z0-9_][A-Za-z0-9._+~^-]{0,200}\.rpm")
 
 
 def project_name(name: object) -> str:
@@ -129,13 +130,13 @@ def number(body: Mapping[str, Any], field: str, default: int, least: int, most: 
     return value
 
 
-def stored_name(filename: str) -> str:
+def stored_name(filename: str, pattern: re.Pattern[str] = SRPM_NAME) -> str:
     """The name under which an upload is kept: what is odd in it becomes `_`.
 
     The package's identity comes from its header, so nothing depends on it. Raises ValueError
-    if it is not the name of a source package at all.
+    if it is not the name of such a package at all, by default of a source package.
     """
     name = re.sub(r"[^A-Za-z0-9._+~^-]", "_", filename)[-200:]
-    if not SRPM_NAME.fullmatch(name):
+    if not pattern.fullmatch(name):
         raise ValueError(filename)
     return name

@@ -71,10 +71,11 @@ def _task(ctx: Context, build: Build, chroot: BuildChroot | None, waiting: str) 
 
 
 def tasks(ctx: Context, build: Build) -> list[dict[str, Any]]:
-    """Every task of a build, its source task first."""
+    """Every task of a build, its source task first; that of an uploaded package has none."""
     places = ctx.explain(open_tasks(build))
     texts = {task: place.text for task, place in places.items()}
-    found = [_task(ctx, build, None, texts.get(str(build.id), ""))]
+    binary = states.is_binary(build)
+    found = [] if binary else [_task(ctx, build, None, texts.get(str(build.id), ""))]
     for chroot in build.chroots:
         found.append(_task(ctx, build, chroot, texts.get(f"{build.id}-{chroot.name}", "")))
     return found
@@ -109,6 +110,8 @@ def _tail(ctx: Context, task: dict[str, Any]) -> str:
 
 def _source(ctx: Context, build: Build) -> str | None:
     """Where it came from; the address of an upload is gone as soon as the build has it."""
+    if states.is_binary(build):
+        return f"{build.source['pkg']}, not built here"
     if build.source_type == Source.UPLOAD:
         return f"{build.source.get('pkg', 'a file')}, uploaded"
     return source_url(ctx, build)
@@ -130,6 +133,7 @@ def build_page(ctx: Ctx, viewer: Shown, build_id: int) -> Response:
             "finished": states.is_finished(build),
             "may_build": viewer.may(session, build.project, "builder"),
             "webhook": build.options.get("webhook"),
+            "binary": states.is_binary(build),
         }
     tails = {task["name"]: _tail(ctx, task) for task in found}
     return viewer.page("build.html", tasks=found, tails=tails, **values)

@@ -112,7 +112,7 @@ def save(connection: Connection, items: Iterable[Build]) -> None:
         if values := _changed(build, _BUILD_CHANGES):
             changed.append(values | {"key": build.id})
             if values["new_pkg_name"] != cast(Any, build).saved["pkg_name"]:
-                _remember_package(connection, build)
+                remember_package(connection, build)
         for chroot in build.chroots:
             if not hasattr(chroot, "saved"):
                 added.append({"build_id": build.id, "name": chroot.name, "status": chroot.status})
@@ -124,7 +124,8 @@ def save(connection: Connection, items: Iterable[Build]) -> None:
     _add_chroots(connection, added)
 
 
-def _remember_package(connection: Connection, build: Build) -> None:
+def remember_package(connection: Connection, build: Build) -> None:
+    """Make the build's package known in its project."""
     where = {"project": build.project_id, "name_": build.pkg_name}
     if build.pkg_name and connection.execute(_PACKAGE_ID, where).first() is None:
         values = {"project_id": build.project_id, "name": build.pkg_name}
@@ -137,20 +138,19 @@ def _add_chroots(connection: Connection, rows: list[dict[str, Any]]) -> None:
 
 
 def add(connection: Connection, project: Project, values: dict[str, Any]) -> Build:
-    """Store a new build, which waits for its source task; `values` are columns and `chroots`,
-    the names of the chroots that were asked for."""
+    """Store a new build, which waits for its source task; `values` are columns, `chroots`, the
+    names of the chroots that were asked for, and perhaps `chroot_status`, their state."""
+    own = {"chroots", "chroot_status"}
     columns = {
         "source_status": int(Status.PENDING),
         "canceled": False,
-        **{name: value for name, value in values.items() if name != "chroots"},
+        **{name: value for name, value in values.items() if name not in own},
         "project_id": project.id,
     }
     result = connection.execute(insert(_BUILD), columns)
     number = int(cast(Any, result.inserted_primary_key)[0])
-    rows = [
-        {"build_id": number, "name": name, "status": int(Status.WAITING)}
-        for name in values["chroots"]
-    ]
+    status = values.get("chroot_status", int(Status.WAITING))
+    rows = [{"build_id": number, "name": name, "status": status} for name in values["chroots"]]
     _add_chroots(connection, rows)
     empty = dict.fromkeys(column.name for column in _BUILD.columns)
     known = empty | columns | {"id": number, "project": project, "chroots": _new(rows)}

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from backend.constants import Source, Status
 from backend.web import settings
 from backend.web.models import Build, BuildChroot, Project
-from backend.web.states import ACTIVE, build_status, is_finished
+from backend.web.states import ACTIVE, build_status, is_binary, is_finished
 from backend.web.store import Context
 
 
@@ -41,13 +41,15 @@ def project_json(ctx: Context, project: Project) -> dict[str, Any]:
 
 
 def upload_path(build: Build) -> str:
-    """Path of the URL of an uploaded source package."""
+    """Path of the URL of an uploaded package."""
     name = quote(build.source["pkg"], safe="+~^")
     return f"/tmp/{build.source['tmp']}/{name}"  # noqa: S108  (a URL)
 
 
 def source_url(ctx: Context, build: Build) -> str | None:
     """Where the source package came from, as people may open it."""
+    if is_binary(build):
+        return None
     if build.source_type == Source.UPLOAD:
         return ctx.config.public_url + upload_path(build)
     url = build.source.get("url") or build.source.get("clone_url")

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from backend.chroot import Chroot
-from backend.constants import FINISHED, Status
+from backend.constants import FINISHED, Source, Status
 from backend.web.models import Build, BuildChroot, CancelRequest
 
 ACTIVE = (Status.PENDING, Status.STARTING, Status.RUNNING)
@@ -49,8 +49,16 @@ def final(build: Build) -> int | None:
     return int(status) if status in FINISHED else None
 
 
+def is_binary(build: Build) -> bool:
+    """True when it publishes an uploaded binary package: nothing is built, and there is no source
+    step."""
+    return build.source_type == Source.UPLOAD and build.source.get("binary") is True
+
+
 def upload_is_done(build: Build) -> bool:
     """True when nobody will read the uploaded package again."""
+    if is_binary(build):  # every chroot fetches it
+        return all(chroot.status in FINISHED for chroot in build.chroots)
     token: str = build.source.get("tmp", "")
     if not token or build.source_status not in FINISHED:
         return False

@@ -12,6 +12,7 @@ from backend.constants import Source
 from backend.web import settings
 from backend.web.models import Build, Project
 from backend.web.shapes import upload_path
+from backend.web.states import is_binary
 from backend.web.store import Context
 
 #: What `short` wants, in a query that joins builds and projects; then the batch.
@@ -194,4 +195,10 @@ def rpm_record(ctx: Context, build: Build, chroot: str) -> dict[str, Any]:
         "fedora_review": settings.of(project, "fedora_review"),
         "repo_priority": settings.of(project, "repo_priority"),
         "storage": 0,
+        **_binary(ctx, build),
     }
+
+
+def _binary(ctx: Context, build: Build) -> dict[str, Any]:
+    """Our own: where the package is that is to be published as it is."""
+    return {"rpm_url": ctx.config.frontend_url + upload_path(build)} if is_binary(build) else {}

@@ -1,11 +1,13 @@
-"""Multipart upload of one source package, streamed to disk and checked while it arrives."""
+"""Multipart upload of one package, streamed to disk and checked while it arrives."""
 
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,40 @@ from starlette.concurrency import run_in_threadpool
 
 from backend import diskguard
 from backend.web.errors import ApiError
-from backend.web.names import stored_name
+from backend.web.names import BINARY_NAME, SRPM_NAME, stored_name
 
 _MAGIC = b"\xed\xab\xee\xdb"
-_SOURCE = b"\x00\x01"
 _LEAD = 8  # magic, major, minor, type
 _MAX_JSON = 1024**2
 #: A disk that is full, or the share of it that may be used.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What may be uploaded: words for it, names of its files, and its type in the RPM's lead."""
+
+    title: str
+    example: str
+    names: re.Pattern[str]
+    lead: bytes
+    otherwise: str
+
+
+SOURCE = Kind(
+    title="source package",
+    example="*.src.rpm",
+    names=SRPM_NAME,
+    lead=b"\x00\x01",
+    otherwise="is a binary RPM: a source package is needed",
+)
+BINARY = Kind(
+    title="binary package",
+    example="*.rpm, not *.src.rpm",
+    names=BINARY_NAME,
+    lead=b"\x00\x00",
+    otherwise="is a source RPM: copr-cli build takes it",
+)
 
 
 class Upload:
@@ -33,11 +61,14 @@ class Upload:
     storing. `min_free` bytes of the disk stay free (None: the default of the disk guard).
     """
 
-    def __init__(self, directory: Path, limit: int, min_free: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, limit: int, min_free: int | None = None, kind: Kind = SOURCE
+    ) -> None:
         self.token = secrets.token_hex(16)
         self.directory = directory / self.token
         self.name = ""
         self.error: ApiError | None = None
+        self._kind = kind
         self._limit = limit
         self._min_free = min_free
         self._room = limit
@@ -78,7 +109,8 @@ class Upload:
         if self.error is None and not self.name:
             self.error = ApiError(400, "pkgs: no file was sent")
         if self.error is None and len(self._head) < _LEAD:
-            self._refuse(400, f"pkgs: {self.name} is no source RPM: it is empty or cut off")
+            title = self._kind.title
+            self._refuse(400, f"pkgs: {self.name} is no {title}: it is empty or cut off")
         if self.error is not None:
             raise self.error
         try:
@@ -128,11 +160,12 @@ class Upload:
 
     def _open(self, filename: str) -> None:
         try:
-            self.name = stored_name(filename)
+            self.name = stored_name(filename, self._kind.names)
         except ValueError:
             self._refuse(
-                400, f"pkgs: {filename[:100]!r} is no source package: send a file named *.src.rpm"
-            )
+                400, f"pkgs: {filename[:100]!r} is no {self._kind.title}: send a file named"
+                f" {self._kind.example}"
+            )  # fmt: skip
             return
         try:
             self.directory.mkdir(parents=True, mode=0o755)
@@ -198,5 +231,5 @@ class Upload:
             return
         if self._head[:4] != _MAGIC:
             self._refuse(400, f"pkgs: {self.name} is no RPM: its first bytes are wrong")
-        elif self._head[6:8] != _SOURCE:
-            self._refuse(400, f"pkgs: {self.name} is a binary RPM: a source package is needed")
+        elif self._head[6:8] != self._kind.lead:
+            self._refuse(400, f"pkgs: {self.name} {self._kind.otherwise}")

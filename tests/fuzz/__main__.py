@@ -24,6 +24,7 @@ BY_DATA = {
     "POST /api_3/build/check-before-build": "chroots and batches of the project",
     "POST /api_3/build/create/url": "chroots and batches of the project",
     "POST /api_3/build/create/upload": "the file is a source package",
+    "POST /api_3/build/create/rpm-upload": "the file is a binary package",
     "POST /api_3/build/create/{kind}": "each kind of source needs fields of its own",
     "POST /api_3/package/build": "the package has a source",
     "POST /api_3/package/add/{ownername}/{projectname}/{package_name}/{source_type_text}":

@@ -11,7 +11,8 @@ import pytest
 from backend.constants import ActionType
 from tests.integration.test_web_coprcli import CLI, Server
 from tests.integration.test_web_library import new_user
-from tests.unit.test_web_lab import CHROOTS, SRPM
+from tests.unit.test_builder_rpmheader import package
+from tests.unit.test_web_lab import CHROOTS
 
 FEDORA, DEBIAN = CHROOTS
 pytestmark = pytest.mark.coprcli
@@ -316,9 +317,16 @@ def test_a_new_webhook_secret(server: Server) -> None:
     assert "does not exist" in server.cli("new-webhook-secret", "no", answer="y\n", code=1)
 
 
-def test_what_the_real_frontend_lacks_too(server: Server, tmp_path: Path) -> None:
-    package = tmp_path / "hello-2.8-1.x86_64.rpm"
-    package.write_bytes(SRPM)
-    server.cli("create", "hello", "--chroot", FEDORA)
-    refused = server.cli("uploadrpm", "--nowait", "hello", str(package), code=1)
-    assert "Such API endpoint doesn't exist" in refused
+def test_a_package_that_was_built_elsewhere(server: Server, tmp_path: Path) -> None:
+    """What a daemon makes of it: `test_uploadrpm.py`."""
+    rpm = tmp_path / "hello-1.0-2.noarch.rpm"
+    rpm.write_bytes(package())
+    server.cli("create", "hello", "--chroot", FEDORA, "--chroot", DEBIAN)
+    build = created(server.cli("uploadrpm", "--nowait", "--background", "hello:new", str(rpm)))
+    task = record(server, "build", f"{build}-{DEBIAN}")
+    assert (task["project_dirname"], task["background"]) == ("hello:new", True)
+    assert server.http.get(task["rpm_url"]).content == rpm.read_bytes()
+    assert "pending" in server.cli("status", str(build))
+    for chroot in CHROOTS:
+        server.report(build, chroot, 1)
+    assert "succeeded" in server.cli("watch-build", str(build))

@@ -44,6 +44,23 @@ def test_chroot_is_split_from_the_right() -> None:
     assert str(chroot) == "centos-stream-9-x86_64"
 
 
+@pytest.mark.parametrize(
+    ("chroot", "takes", "refuses"),
+    [
+        ("fedora-41-x86_64", ("noarch", "x86_64"), ("i686", "aarch64", "src", "")),
+        ("fedora-41-i386", ("noarch", "i386", "i686"), ("x86_64",)),
+        ("fedora-36-armhfp", ("armv7hl",), ("aarch64",)),
+        ("fedora-41-s390x", ("s390x",), ("s390",)),
+    ],
+)
+def test_which_packages_belong_into_a_chroot(
+    chroot: str, takes: tuple[str, ...], refuses: tuple[str, ...]
+) -> None:
+    found = Chroot.parse(chroot)
+    assert all(found.takes(arch) for arch in takes)
+    assert not any(found.takes(arch) for arch in refuses)
+
+
 @pytest.mark.parametrize("name", ["", "fedora", "fedora-41", "a-../..-x", "a/b-1-x", "x" * 3])
 def test_bad_chroot_names_are_refused(name: str) -> None:
     with pytest.raises(ProtocolError, match="chroot name"):

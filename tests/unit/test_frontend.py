@@ -284,8 +284,8 @@ def test_an_upload_is_read_where_it_lies(tmp_path: Path) -> None:
     (tmp_path / "a.src.rpm").touch()
     home = "http://127.0.0.1:5000"
 
-    def look(path: str, kind: int = 2) -> Path | None:
-        return stored_upload(source(f"{home}{path}", kind), home, tmp_path)
+    def look(path: str) -> Path | None:
+        return stored_upload(f"{home}{path}", home, tmp_path)
 
     assert look("/tmp/abc1/a~1.src.rpm") == stored
     assert look("/tmp/abc1/a%7E1.src.rpm") == stored
@@ -297,8 +297,7 @@ def test_an_upload_is_read_where_it_lies(tmp_path: Path) -> None:
     ):
         assert look(path) is None
     assert look("/tmp/%2e%2e/a.src.rpm") is None
-    assert look("/tmp/abc1/a~1.src.rpm", 1) is None, "a link is fetched"
-    assert stored_upload(source(f"{home}/tmp/abc1/a~1.src.rpm", 2), "http://x", tmp_path) is None
+    assert stored_upload(f"{home}/tmp/abc1/a~1.src.rpm", "http://x", tmp_path) is None
 
 
 def test_file_names_of_urls_are_harmless() -> None:

@@ -186,3 +186,6 @@ def test_a_build_without_success_or_settings_is_refused(tmp_path: Path) -> None:
     (path / "configs.tar.gz").write_bytes(b"no archive")
     with pytest.raises(CoprBackendError, match=r"configs\.tar\.gz cannot be read"):
         published.find(tmp_path, 7)
+    (path / "build.info").write_text("build_id=7\nbuilder_ip=(uploaded)")
+    with pytest.raises(CoprBackendError, match=r"build 7 was not built here: its package was up"):
+        published.find(tmp_path, 7)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from backend.web.models import Base, Sample, User
 from backend.web.store import database_url, hash_token, make_engine
+from tests.unit.test_builder_rpmheader import package
 from tests.unit.test_web_lab import SRPM, Lab, running_lab
 from tests.unit.test_web_pages import log_in
 
@@ -84,9 +85,12 @@ def test_there_are_doors(lab: Lab) -> None:
 def knock(lab: Lab, method: str, path: str, token: str = "", **who: Any) -> int:
     """The status of a request with all that it may need, as this caller."""
     if path.endswith(("/upload", "/rpm-upload")):
+        name, data = ("hello-2.8-1.src.rpm", SRPM)
+        if path.endswith("/rpm-upload"):
+            name, data = ("hello-1.0-2.noarch.rpm", package())
         files = {
             "json": ("json", json.dumps(BODY).encode(), "application/json"),
-            "pkgs": ("hello-2.8-1.src.rpm", SRPM, "application/x-rpm"),
+            "pkgs": (name, data, "application/x-rpm"),
         }
         sent = {"files": files, "params": {"form_token": token}}
     elif path.startswith(("/coprs/", "/new")):
