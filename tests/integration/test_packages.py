@@ -167,6 +167,7 @@ FEDORA = {
     "bubblewrap": "bubblewrap",
     "cpio": "cpio",
     "createrepo-c": "createrepo_c",
+    "file": "rpm-build",
     "git": "git-core",
     "gnupg": "gnupg2",
     "openssh-client": "openssh-clients",
