@@ -74,7 +74,14 @@ def uploads(farm: Farm) -> list[Path]:
 def listed(farm: Farm, chroot: str, top: Path) -> set[str]:
     """What dnf finds in the repository."""
     repo = f"x,{farm.url}/results/admin/p/{chroot}/"
-    command = ["dnf", "-q", f"--repofrompath={repo}", "--repo=x", f"--setopt=cachedir={top}/cache"]
+    command = [
+        "dnf",
+        "-q",
+        "--refresh",
+        f"--repofrompath={repo}",
+        "--repo=x",
+        f"--setopt=cachedir={top}/cache",
+    ]
     command += [f"--setopt=logdir={top}", "--setopt=reposdir=/none", "--releasever=1"]
     command += ["repoquery", "--qf", "%{name}\n"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
@@ -104,7 +111,7 @@ def test_a_noarch_package_gets_into_all_chroots(farm: Farm, tmp_path: Path) -> N
         assert f"{rpm.name} was built elsewhere and uploaded by admin: no statement" in log
     packages = farm.api("GET", f"build/built-packages/{build}")
     assert [item["packages"][0]["name"] for item in packages.values()] == ["tool", "tool"]
-    assert uploads(farm) == []
+    wait_until(lambda: uploads(farm) == [], what="the upload is removed")
     command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), "rebuild", str(build)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
     assert (done.returncode, "was not built here: its package was uploaded" in done.stderr) == (
@@ -123,7 +130,7 @@ def test_nowait_and_a_chosen_chroot(farm: Farm, tmp_path: Path) -> None:
     assert "native" in listed(farm, NAMES[0], tmp_path)
     assert "native" not in listed(farm, NAMES[1], tmp_path / "two")
     cli(farm, "delete-build", str(build))
-    assert "native" not in listed(farm, NAMES[0], tmp_path / "three")
+    wait_until(lambda: "native" not in listed(farm, NAMES[0], tmp_path), what="it is deleted")
 
 
 def test_a_damaged_package_fails_with_that_reason(farm: Farm, tmp_path: Path) -> None:
@@ -135,7 +142,7 @@ def test_a_damaged_package_fails_with_that_reason(farm: Farm, tmp_path: Path) ->
     failure = farm.api("GET", f"build/{build}")["failure"]
     assert "package bad-1-1.noarch.rpm is refused: damaged: the digest of its content" in failure
     assert "bad" not in listed(farm, NAMES[0], tmp_path)
-    assert uploads(farm) == []
+    wait_until(lambda: uploads(farm) == [], what="the upload is removed")
 
 
 def test_refusals_in_one_line(farm: Farm, tmp_path: Path) -> None:
@@ -183,7 +190,7 @@ def test_a_killed_attempt_is_made_again(farm: Farm, tmp_path: Path) -> None:
     assert farm.wait(build) == "succeeded"
     assert list((results / PREVIOUS).glob("1/backend.log*")), "the log of the first attempt"
     assert "twice" in listed(farm, NAMES[0], tmp_path)
-    assert uploads(farm) == []
+    wait_until(lambda: uploads(farm) == [], what="the upload is removed")
 
 
 def test_no_host_is_waited_for(tmp_path: Path) -> None:
