@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.outbox import Outbox
 from tests.conftest import wait_until
 from tests.integration.farm import WAIT, Farm, make_srpm, running
 
@@ -25,6 +26,9 @@ def _copy(farm: Farm) -> Path:
 
 
 def _restore(farm: Farm, backup: Path) -> None:
+    # Else the report would be sent again, and nothing would be left to do.
+    with farm.redis as client:
+        wait_until(lambda: not Outbox(client).read(0), what="the report is known to be delivered")
     farm.stop()
     for path in (farm.top / "state").glob("frontend.sqlite*"):
         path.unlink()
