@@ -237,8 +237,13 @@ def test_drain_waits_for_builds_and_outlives_a_restart(farm: Background, tmp_pat
         assert drain.stderr
         assert "waiting for 1 build\n" in iter(drain.stdout.readline, "")
         assert drain.poll() is None
-        farm.let_go()
-        assert drain.wait(200) == 0
+
+        def ended() -> bool:
+            farm.let_go()
+            return drain.poll() is not None
+
+        wait_until(ended, 200, "the build, and the drain")
+        assert drain.returncode == 0
         assert drain.stderr.read() == ""
     assert farm.wait(build) == "succeeded"
     waiting = farm.submit(quick)
