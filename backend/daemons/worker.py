@@ -37,6 +37,7 @@ from backend.process import ProcessId
 from backend.queues import Claim, Queues
 from backend.redis_server import BLOCK_SECONDS, connect
 from backend.triage import Diagnosis, Kind
+from backend.workshop import Workshop
 
 #: Pause after a fault of the frontend or of Redis, in seconds.
 PAUSE = 1.0
@@ -81,7 +82,7 @@ class Worker:
         self._busy_promise = config.builder_timeout + STEP
         self._max_attempts = config.max_attempts
         self._trouble_timeout = config.trouble_timeout
-        self._shop = build.Workshop(
+        self._shop = Workshop(
             config=config,
             frontend=Frontend(config.frontend_url, password),
             queues=self._queues,

@@ -248,10 +248,10 @@ def test_what_can_never_start_ends_the_daemon_with_the_reason(tmp_path: Path) ->
 
 HANGS_ONCE = """
 import ctypes
-import backend.build
+import backend.rpmstep
 from pathlib import Path
 from backend.builders.rpmbuild import RpmbuildBuilder
-backend.build.HANG = 1.0
+backend.rpmstep.HANG = 1.0
 class HangsOnce(RpmbuildBuilder):
     def build(self, request, monitor):
         been = Path("{been}")
