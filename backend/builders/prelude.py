@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from backend.process import find
 
 #: The worker may have been killed before it could be asked to tell of its death.
 _PARENT = '[ "$PPID" = {} ] || exit 94; '
-_JOIN = 'for g in {}; do echo 0 >"$g/cgroup.procs" || exit 90; done; '
+_JOIN = 'for g in {}; do echo 0 >"$g" || exit 90; done; '
 _AREA = 'mount --bind "$1" "$2" || exit 91; '
 _TREE = 'mount --bind "$3" "$2/root" || exit 92; '
 _LAYERS = 'mount -t overlay overlay -o "lowerdir=$3" "$2/root" || exit 92; '
@@ -23,7 +24,7 @@ _PROC = "mount -t proc proc /proc 2>/dev/null; "
 
 def join(group: Group | None) -> str:
     """The piece of a shell script by which it enters the group."""
-    return _JOIN.format(" ".join(f"'{path}'" for path in group.paths)) if group else ""
+    return _JOIN.format(" ".join(map(shlex.quote, group.doors))) if group else ""
 
 
 def limit(config: Config, group: Group | None) -> list[str]:

@@ -14,8 +14,9 @@ STARTED = b"Building with rpmbuild"
 #: rpm reads it after those of the system; what `--load` names, rpmbuild 4.20 does not build with.
 MACROS = f"{HOME}/.rpmmacros"
 _GUARD = "/copr-backend.guard"
-#: What a guard and the script below say to each other.
-_MARK = f"{HOME}/.script"
+#: What a guard and the script below say to each other: in memory, for ext4 sends to the disk at
+#: once what is written anew.
+_MARK = "/run/.script"
 
 #: Stands between rpmbuild and the shell of each build script, and sees how that one ends.
 GUARD = f"""\

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend import disk
-from backend.builders import cgroup, limits, prelude, seccomp, view
+from backend.builders import cgroup, etc, limits, prelude, seccomp, view
 from backend.builders.cgroup import Group, Nowhere, Place
 from backend.builders.view import HOME, HOST, INNER_ID, Root
 from backend.config import Config
@@ -26,6 +26,8 @@ UID_RANGE = 478
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 #: Where bubblewrap starts: its own environment, seen inside, must not name a host path.
 START = Path("/")
+#: Of the programs before a build's own: without a locale none of them loads a dozen files of it.
+QUICK = {"PATH": CLEAN_ENV["PATH"]}
 
 REMEDY = (
     "bubblewrap cannot make a sandbox here ({}): allow user namespaces"
@@ -86,14 +88,16 @@ class Command:
 
     def run(self, timeout: float, limit: int = 16 * 1024**2) -> Result:
         """Run it to its end; raises Killed when somebody kills it, ToolError as `run` does."""
-        result = run(self.argv, timeout=timeout, cwd=START, pass_fds=self.fds, limit=limit)
+        result = run(
+            self.argv, timeout=timeout, env=QUICK, cwd=START, pass_fds=self.fds, limit=limit
+        )
         if result.code in KILLED:
             raise Killed(f"a sandboxed program was killed: {result.last_line}")
         return result
 
     def start(self, output: int) -> Child:
         """Start it; everything it prints goes to descriptor `output`."""
-        return Child(self.argv, stdout=output, cwd=START, pass_fds=self.fds)
+        return Child(self.argv, stdout=output, env=QUICK, cwd=START, pass_fds=self.fds)
 
 
 class Sandbox:
@@ -155,7 +159,8 @@ class Sandbox:
         if root and self._trees:  # they are mounted there
             (area.path / "root").mkdir(mode=0o700, exist_ok=True)
         with descriptors() as fds, grouped(self._config, area) as group:
-            options: list[view.Word] = [*self._options(net), *binds]
+            shown = etc.show(self._config, self._root(), net=net, area=area.path, slot=area.slot)
+            options: list[view.Word] = [*self._options(net), *shown, *binds]
             for path, text in data.items():
                 options += ["--perms", "444", "--file", text.encode(), path]
             options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
@@ -173,7 +178,6 @@ class Sandbox:
         root = self._root()
         shell = view.other_shell(root) if self._config.builder_macros else ""
         options = [*_isolation(net), *strict, *view.system(root, shell=shell)]
-        options += view.etc(root, net=net)
         filter_ = seccomp.program()
         return [*options, "--seccomp", filter_] if filter_ else options
 

@@ -4,7 +4,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from backend.builders import cgroup
+from backend.builders import cgroup, etc
 from backend.builders.sandbox import Area, Sandbox, groups
 from backend.config import Config
 
@@ -23,6 +23,7 @@ def remove(config: Config, sandbox: Sandbox, workdir: Path, slot: int) -> None:
     removes, in the sandbox, which is slow.
     """
     cgroup.sweep(groups(config), config.statedir)  # of killed workers: they had a build too
+    etc.take_back(config, workdir / "area", slot)
     with contextlib.suppress(OSError, RecursionError):
         shutil.rmtree(workdir)
         return
@@ -33,4 +34,5 @@ def remove(config: Config, sandbox: Sandbox, workdir: Path, slot: int) -> None:
     argv = ["/bin/sh", "-c", _CLEAN]
     with sandbox.command(area, argv, binds=binds) as command:
         command.run(TIMEOUT)
+    etc.take_back(config, area.path, slot)
     shutil.rmtree(workdir)

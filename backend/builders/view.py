@@ -1,13 +1,10 @@
 """WHAT a build sees: bubblewrap's options for the system's files, of the host or of a root.
 
 Of the host that is `/usr`, an allowlist of `/etc` and little else. A root is an unpacked tree
-that holds nothing but a distribution, and is shown whole, read-only.
+that holds nothing but a distribution, and is shown whole, read-only. /etc itself: see `etc`.
 """
 
-import contextlib
-import fnmatch
 import os
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +14,8 @@ from backend.exceptions import ToolError
 HOME = "/builddir"
 #: An option of bubblewrap; bytes stand for the number of a descriptor that has them.
 Word = str | bytes
-#: Bytes that are copied into the sandbox instead of being mounted, and how many files at most.
-_MOST_COPIED = 128 * 1024
-_MOST_ENTRIES = 10
 _MOST_LINKS = 5
 INNER_ID = 1000
-
-#: Entries of /etc that tools need and that hold no secrets; glob patterns.
-ETC = """
-alternatives bash.bashrc bindresvport.blacklist ca-certificates* crypto-policies
-debian_version dictionaries-common dpkg emacs ethertypes fedora-release fonts gai.conf ghc groff
-gtk-2.0 gtk-3.0 host.conf ImageMagick-* inputrc issue java java-* jvm* ld.so.cache ld.so.conf
-ld.so.conf.d locale.alias locale.conf locale.gen localtime login.defs lsb-release lynx magic
-magic.mime man_db.conf manpath.config maven mime.types mke2fs.conf netconfig networks
-ocamlfind.conf os-release papersize perl php pki/ca-trust pki/tls/cert.pem pki/tls/certs profile
-protocols python* R redhat-release rpc rpm rpmlint services sgml shells ssl/certs
-ssl/openssl.cnf system-release terminfo texmf timezone X11 xattr.conf xdg xml
-"""
-
-_ETC = re.compile("|".join(fnmatch.translate(pattern) for pattern in ETC.split()))
 
 #: State of installed tools, not secret: TeX formats, XML catalogs, the package list.
 STATE = """
@@ -44,12 +24,7 @@ STATE = """
 """
 #: State of a root, all of it.
 ALL_STATE = "/opt /var/cache /var/lib"
-#: In /etc these are written by ourselves.
-OWN = "passwd group nsswitch.conf hostname hosts resolv.conf mtab shadow gshadow passwd- group-"
-
 EMPTY = "/boot /home /media /mnt /opt /root /srv /var/cache /var/lib /var/log /var/spool"
-
-NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,125 +115,6 @@ def system(root: Root, *, shell: str = "") -> list[Word]:
     return [*options, "--bind", "{}/build", HOME]
 
 
-def etc(root: Root, *, net: bool) -> list[Word]:
-    """The system's files of /etc, and those that are made for the build.
-
-    They are read once, and again when one of them has changed.
-    """
-    names = _allowed() if root == HOST else [n for n in root.names("etc") if n not in OWN.split()]
-    known = _known.get(root)
-    if known is None or known.names != names or known.stamps != _stamps(known.paths):
-        known = _known[root] = _read(root, names)
-    words = list(known.words)
-    for name, text in _files(root, net=net).items():
-        words += ["--file", text.encode(), f"/etc/{name}"]
-    return [*words, "--symlink", "../proc/self/mounts", "/etc/mtab"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    """Options, and what they were made from."""
-
-    names: list[str]
-    words: list[Word]
-    paths: list[str]
-    stamps: list[object]
-
-
-_known: dict[Root, _Known] = {}
-
-
-def _read(root: Root, names: list[str]) -> _Known:
-    words: list[Word] = []
-    paths: list[str] = []
-    for name in names:
-        words += _host_entry(name, paths) if root == HOST else _entry(root, f"etc/{name}", paths)
-    return _Known(names=names, words=words, paths=paths, stamps=_stamps(paths))
-
-
-def _stamps(paths: list[str]) -> list[object]:
-    found: list[object] = []
-    for path in paths:
-        with contextlib.suppress(OSError):
-            info = os.lstat(path)
-            found.append((info.st_mtime_ns, info.st_ino, info.st_size, info.st_mode))
-    return found
-
-
-def _allowed() -> list[str]:
-    """Names below /etc that the allowlist has."""
-    found = []
-    for place in ("", "pki", "pki/tls", "ssl"):
-        with contextlib.suppress(OSError):
-            found += [f"{place}/{name}".lstrip("/") for name in os.listdir(f"/etc/{place}")]  # noqa: PTH208
-    return sorted(filter(_ETC.fullmatch, found))
-
-
-def _files(root: Root, *, net: bool) -> dict[str, str]:
-    """Name in /etc → content."""
-    return {
-        "passwd": _accounts(root, "passwd", f"builder:x:{INNER_ID}:{INNER_ID}::{HOME}:/bin/bash\n"),
-        "group": _accounts(root, "group", f"builder:x:{INNER_ID}:\n"),
-        "nsswitch.conf": NSSWITCH,
-        "hostname": "builder\n",
-        "hosts": "127.0.0.1 localhost builder\n::1 localhost\n",
-        "resolv.conf": _text(Path("/etc/resolv.conf")) if net else "",
-    }
-
-
-def _host_entry(name: str, paths: list[str]) -> list[Word]:
-    path = Path("/etc", name)
-    paths.append(str(path))
-    target = str(path.readlink()) if path.is_symlink() else ""
-    if "/usr/" in target or target.startswith("../usr"):
-        return ["--symlink", target, str(path)]
-    return _shown(path, str(path), str(path), paths)
-
-
-def _entry(root: Root, name: str, paths: list[str]) -> list[Word]:
-    """One entry of the tree, as it is there: a link stays a link."""
-    path = root.lookup(name)
-    if path is not None and path.is_symlink():
-        return ["--symlink", str(path.readlink()), f"/{name}"]
-    source = root.source(name)
-    return _shown(path, source, f"/{name}", paths) if path and source else []
-
-
-def _shown(path: Path, source: str, inside: str, paths: list[str]) -> list[Word]:
-    """A directory is mounted. A file, and what is in a small directory, is copied: bubblewrap
-    reads the whole list of mounts again for each mount, which soon takes longer than all else."""
-    with contextlib.suppress(OSError):
-        copied = _copied(path, inside, [_MOST_COPIED], paths)
-        return ["--ro-bind-try", source, inside] if copied is None else copied
-    return []
-
-
-def _copied(path: Path, inside: str, room: list[int], paths: list[str]) -> list[Word] | None:
-    """The options that make a copy, of what everybody may read; None if it is too much."""
-    info = path.stat()
-    room[0] -= max(info.st_size, _MOST_COPIED // _MOST_ENTRIES)
-    if room[0] < 0:
-        return None
-    paths.append(str(path))
-    if stat.S_ISREG(info.st_mode):
-        if not info.st_mode & stat.S_IROTH:
-            return []
-        return ["--perms", f"{info.st_mode & 0o755 | 0o400:o}", "--file", path.read_bytes(), inside]
-    if not stat.S_ISDIR(info.st_mode) or not info.st_mode & stat.S_IXOTH:
-        return []
-    words: list[Word] = ["--dir", inside]
-    for one in sorted(path.iterdir()):
-        if one.is_symlink():
-            room[0] -= _MOST_COPIED // _MOST_ENTRIES
-            words += ["--symlink", str(one.readlink()), f"{inside}/{one.name}"]
-            continue
-        more = _copied(one, f"{inside}/{one.name}", room, paths)
-        if more is None:
-            return None
-        words += more
-    return words
-
-
 def other_shell(root: Root) -> str:
     """The file that is /bin/sh, where it is not bash and bash is there: rpm's own scripts need it.
 
@@ -274,18 +130,3 @@ def other_shell(root: Root) -> str:
             path = f"usr/{path}"
     other = path != "usr/bin/bash" and root.source(path) and root.source("usr/bin/bash")
     return path if other else ""
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
-def _accounts(root: Root, name: str, own: str) -> str:
-    """The system accounts, which carry no secrets, and the builder; no people."""
-    found = root.lookup(f"etc/{name}")
-    lines = []
-    for line in _text(found).splitlines() if found and not found.is_symlink() else ():
-        fields = line.split(":")
-        if len(fields) > 2 and fields[2].isdigit() and not 1000 <= int(fields[2]) < 65534:
-            lines.append(":".join([fields[0], "x", *fields[2:]]))
-    return "".join(line + "\n" for line in lines) + own

@@ -7,7 +7,7 @@ import redis
 
 from backend import constants as names
 from backend import layout, publishboard, sign
-from backend.builders import Builder, cgroup, sandbox
+from backend.builders import Builder, cgroup, etc, sandbox
 from backend.config import Config
 
 
@@ -28,6 +28,7 @@ def sweep_workdirs(config: Config, builder: Builder) -> list[str]:
                 troubles.append(f"{left} could not be removed: {error}")
         with contextlib.suppress(OSError):
             slot.rmdir()
+    etc.forget_all(config)
     return troubles
 
 

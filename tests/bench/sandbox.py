@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from backend.builders import BuildRequest, Package
+from backend.builders import BuildRequest, Package, tidy
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.builders.sandbox import Area, Sandbox
 from backend.builders.view import HOME
@@ -58,7 +58,7 @@ def inside(config: Config, srpm: Path, work: Path) -> None:
     shell = ["/bin/sh", "-c", '"$@"; exit $?', "sh", *argv, "/in.src.rpm"]
     with Sandbox(config).command(area, shell, binds=binds) as command:
         assert command.run(600).code == 0
-    subprocess.run(["rm", "-r", str(work)], check=True)
+    tidy.remove(config, Sandbox(config), work, 0)
 
 
 def boxed(builder: RpmbuildBuilder, srpm: Path, work: Path, source: Package) -> None:
@@ -82,14 +82,15 @@ def boxed(builder: RpmbuildBuilder, srpm: Path, work: Path, source: Package) -> 
 
 def compare(config: Config, builder: RpmbuildBuilder, srpm: Path, top: Path, rounds: int) -> None:
     """Print one line of figures."""
-    read = top / "read"
-    read.mkdir(mode=0o700)
+    work = config.statedir / "work/0"  # as builds have it
+    read = work / "read"
+    read.mkdir(mode=0o700, parents=True)
     source = builder.inspect(srpm, read, 0).package
     builder.cleanup(read, 0)
     ways: list[Callable[[], None]] = [
         lambda: plain(srpm, top / "plain"),
-        lambda: inside(config, srpm, top / "inside"),
-        lambda: boxed(builder, srpm, top / "boxed", source),
+        lambda: inside(config, srpm, work / "inside"),
+        lambda: boxed(builder, srpm, work / "boxed", source),
     ]
     found = [[measured(way) for way in ways] for _ in range(rounds)]
     words = []

@@ -194,3 +194,12 @@ def test_tasks_of_an_ordinary_user_count(monkeypatch: pytest.MonkeyPatch) -> Non
             assert child.poll() is None
     else:
         assert limits.own_tasks() >= 1
+
+
+@pytest.mark.parametrize(("version", "file"), [(1, "tasks"), (2, "cgroup.procs")])
+def test_the_door_of_a_group_is_the_one_that_need_not_wait(
+    tmp_path: Path, version: int, file: str
+) -> None:
+    place = Place(version=version, parents={"memory": tmp_path / "m", "pids": tmp_path / "p"})
+    group = Group(place, "g", memory=1000, processes=50)
+    assert group.doors == (f"{tmp_path}/m/g/{file}", f"{tmp_path}/p/g/{file}")

@@ -65,7 +65,6 @@ def test_links_out_of_a_root_lead_nowhere(tmp_path: Path) -> None:
     (tree / "opt").symlink_to("/root")
     root = tree_of(tree)
     words = [word for word in view.system(root) if isinstance(word, str)]
-    words += [word for word in view.etc(root, net=False) if isinstance(word, str)]
     shown = [words[i + 1] for i, word in enumerate(words) if word.startswith("--ro-bind")]
     assert shown == ["{}/root/usr", "/sys/devices/system/cpu"]
     assert root.names("etc") == []
@@ -76,27 +75,6 @@ def test_a_link_in_place_of_usr_is_no_root(tmp_path: Path) -> None:
     (tmp_path / "usr").symlink_to("/usr")
     with pytest.raises(ToolError, match="is no root"):
         view.system(tree_of(tmp_path))
-
-
-def test_etc_of_a_root_is_shown_without_its_accounts(tmp_path: Path) -> None:
-    (tmp_path / "usr").mkdir()
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/os-release").write_text("ID=x\n")
-    (tmp_path / "etc/shadow").write_text("secret\n")
-    (tmp_path / "etc/passwd").write_text("bin:x:1:1::/:/bin/sh\nme:x:1001:1001::/:/bin/sh\n")
-    words = view.etc(tree_of(tmp_path), net=False)
-    assert b"ID=x\n" in words
-    assert b"secret\n" not in words
-    (passwd,) = [word for word in words if isinstance(word, bytes) and b"/builddir" in word]
-    assert b"bin:x:1" in passwd
-    assert b"me:x" not in passwd
-
-
-def test_changed_files_are_read_again(tmp_path: Path) -> None:
-    (tmp_path / "etc").mkdir()
-    for text in ("one\n", "other\n"):
-        (tmp_path / "etc/issue").write_text(text)
-        assert text.encode() in view.etc(tree_of(tmp_path), net=False)
 
 
 # --- how they come and go ---------------------------------------------------------------------

@@ -1,0 +1,229 @@
+"""/etc of the builds: what is in it, and how one directory serves one build after the other."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from backend import config
+from backend.builders import etc
+from backend.builders.view import HOST, Root
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> config.Config:
+    path = tmp_path / "copr-be.conf"
+    path.write_text(f"[backend]\nstatedir={tmp_path}/state\n")
+    return config.load(path)
+
+
+@pytest.fixture
+def area(settings: config.Config) -> Path:
+    path = settings.statedir / "work/3/build/area"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    path = tmp_path / "tree"
+    (path / "etc").mkdir(parents=True)
+    return path
+
+
+def shown(settings: config.Config, area: Path, tree: Path, *, net: bool = False) -> Path:
+    """The directory that a build in `area` sees."""
+    root = Root(trees=(tree,), shown="{}/root")
+    first = etc.show(settings, root, net=net, area=area, slot=3)[:3]
+    assert first[0] == "--ro-bind"
+    assert first[2] == "/etc"
+    return area / str(first[1]).removeprefix("{}/")
+
+
+def names(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+def test_of_the_host_it_is_an_allowlist(settings: config.Config, area: Path) -> None:
+    words = etc.show(settings, HOST, net=False, area=area, slot=0)
+    seen = names(area / str(words[1]).removeprefix("{}/"))
+    assert {"passwd", "hosts", "mtab", "nsswitch.conf"} <= seen
+    assert not {"shadow", "ssh", "copr", "ssl/private", "sudoers"} & seen
+    for path in seen & {"os-release", "ld.so.cache", "services"}:
+        real = area / str(words[1]).removeprefix("{}/") / path
+        assert real.is_symlink() or real.read_bytes() == Path("/etc", path).read_bytes()
+
+
+def test_everybody_can_read_it_whatever_the_umask(
+    settings: config.Config, area: Path, tree: Path
+) -> None:
+    (tree / "etc/profile.d").mkdir()
+    (tree / "etc/profile.d/a.sh").write_text("a\n")
+    (tree / "etc/profile.d/a.sh").chmod(0o755)
+    before = os.umask(0o077)
+    try:
+        place = shown(settings, area, tree)
+    finally:
+        os.umask(before)
+    modes = {name: (place / name).lstat().st_mode & 0o777 for name in names(place) - {"mtab"}}
+    assert modes["profile.d/a.sh"] == modes["profile.d"] == place.stat().st_mode & 0o777 == 0o755
+    assert modes["passwd"] == 0o644
+
+
+def test_of_a_root_all_but_its_accounts_and_what_is_closed(
+    settings: config.Config, area: Path, tree: Path
+) -> None:
+    for name, text in {"os-release": "ID=x\n", "shadow": "secret\n", "closed": "secret\n"}.items():
+        (tree / "etc" / name).write_text(text)
+    (tree / "etc/closed").chmod(0o600)
+    (tree / "etc/link").symlink_to("/root/.ssh")
+    (tree / "etc/passwd").write_text("bin:x:1:1::/:/bin/sh\nme:x:1001:1001::/:/bin/sh\n")
+    place = shown(settings, area, tree)
+    assert (place / "os-release").read_text() == "ID=x\n"
+    assert not {"shadow", "closed"} & names(place)
+    assert (place / "link").readlink() == Path("/root/.ssh")
+    assert (place / "passwd").read_text() == (
+        "bin:x:1:1::/:/bin/sh\nbuilder:x:1000:1000::/builddir:/bin/bash\n"
+    )
+
+
+def test_a_link_in_place_of_etc_shows_nothing_of_the_machine(
+    settings: config.Config, area: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/etc").symlink_to("/etc")
+    place = shown(settings, area, tmp_path / "root")
+    assert names(place) == {
+        *("passwd", "group", "nsswitch.conf", "hostname", "hosts", "resolv.conf", "mtab"),
+    }
+    assert (place / "group").read_text() == "builder:x:1000:\n"
+
+
+def test_what_is_large_is_mounted_on_an_entry_of_its_kind(
+    settings: config.Config, area: Path, tree: Path
+) -> None:
+    (tree / "etc/many").mkdir()
+    for number in range(20):
+        (tree / "etc/many" / str(number)).touch()
+    (tree / "etc/large").write_bytes(bytes(1024**2))
+    root = Root(trees=(tree,), shown="{}/root")
+    words = etc.show(settings, root, net=False, area=area, slot=0)
+    place = area / str(words[1]).removeprefix("{}/")
+    assert words[3:] == [
+        *("--ro-bind-try", "{}/root/etc/large", "/etc/large"),
+        *("--ro-bind-try", "{}/root/etc/many", "/etc/many"),
+    ]
+    assert (place / "large").is_file()
+    assert list((place / "many").iterdir()) == []
+
+
+def test_the_next_build_of_the_slot_gets_the_same_directory(
+    settings: config.Config, area: Path, tree: Path
+) -> None:
+    first = shown(settings, area, tree)
+    inode = first.stat().st_ino
+    assert shown(settings, area, tree).stat().st_ino == inode  # a second program of this build
+    etc.take_back(settings, area, 3)
+    assert list(area.iterdir()) == []
+    assert shown(settings, area, tree).stat().st_ino == inode
+
+
+@pytest.mark.parametrize("what", ["changed", "added", "removed", "closed"])
+def test_what_has_changed_is_made_anew(
+    what: str, settings: config.Config, area: Path, tree: Path
+) -> None:
+    issue = tree / "etc/issue"
+    issue.write_text("one\n")
+    assert (shown(settings, area, tree) / "issue").read_text() == "one\n"
+    etc.take_back(settings, area, 3)
+    if what == "changed":
+        issue.write_text("other\n")
+    elif what == "added":
+        (tree / "etc/motd").write_text("other\n")
+    elif what == "removed":
+        issue.unlink()
+    else:
+        issue.chmod(0o600)
+    place = shown(settings, area, tree)
+    texts = [path.read_text() for path in (place / "issue", place / "motd") if path.exists()]
+    assert texts == {"changed": ["other\n"], "added": ["one\n", "other\n"]}.get(what, [])
+
+
+def test_the_resolver_is_told_only_with_network(
+    settings: config.Config, area: Path, tree: Path
+) -> None:
+    assert (shown(settings, area, tree) / "resolv.conf").read_text() == ""
+    with_network = shown(settings, area, tree, net=True) / "resolv.conf"
+    machine = Path("/etc/resolv.conf")
+    assert with_network.read_bytes() == (machine.read_bytes() if machine.exists() else b"")
+
+
+def test_only_the_last_few_are_kept_and_none_after_a_start(
+    settings: config.Config, area: Path, tree: Path
+) -> None:
+    kept = settings.statedir / "sandbox-etc"
+    for number in range(10):
+        (tree / "etc" / str(number)).touch()
+        shown(settings, area, tree)
+        etc.take_back(settings, area, 3)
+    assert 1 < len(list(kept.iterdir())) <= 4
+    etc.forget_all(settings)
+    assert not kept.exists()
+    etc.forget_all(settings)
+
+
+def test_one_that_was_not_finished_is_not_lent(
+    settings: config.Config, area: Path, tree: Path
+) -> None:
+    (area / "new-etc").mkdir()
+    (area / "new-etc/passwd").touch()
+    place = shown(settings, area, tree)
+    assert "builder" in (place / "passwd").read_text()
+    assert not (area / "new-etc").exists()
+
+
+def test_where_nothing_is_kept_bubblewrap_makes_the_same(
+    settings: config.Config, area: Path, tree: Path, tmp_path: Path
+) -> None:
+    (tree / "etc/profile.d").mkdir()
+    (tree / "etc/profile.d/a.sh").write_text("a\n")
+    (tree / "etc/link").symlink_to("profile.d")
+    root = Root(trees=(tree,), shown="{}/root")
+    words = etc.show(settings, root, net=False, area=tmp_path, slot=3)
+    place = shown(settings, area, tree)
+    assert words[:2] == ["--symlink", "profile.d"]
+    made = {str(word) for word in words if str(word).startswith("/etc/")}
+    assert made == {f"/etc/{name}" for name in names(place)}
+    assert words[words.index(b"a\n") - 3 :][:5] == [
+        *("--perms", "644", "--file", b"a\n", "/etc/profile.d/a.sh"),
+    ]
+    assert not (tmp_path / "etc").exists()
+
+
+def test_what_was_made_before_a_power_cut_is_not_used(
+    settings: config.Config, area: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = shown(settings, area, tree).name
+    etc.take_back(settings, area, 3)
+    text = etc._text
+    monkeypatch.setattr(etc, "_plans", {})
+    monkeypatch.setattr(etc, "_text", lambda p: "new" if p.name == "boot_id" else text(p))
+    assert shown(settings, area, tree).name != first
+
+
+def test_a_full_disk_is_told_and_what_vanishes_meanwhile_is_not(
+    settings: config.Config, area: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "etc/issue").write_text("one\n")
+    trouble: list[OSError] = [OSError(28, "No space left on device")]
+
+    def content(piece: etc.Piece) -> bytes:
+        if piece.path == "issue":
+            raise trouble[0]
+        return b""
+
+    monkeypatch.setattr(etc, "_content", content)
+    with pytest.raises(OSError, match="No space left"):
+        shown(settings, area, tree)
+    trouble[0] = FileNotFoundError(2, "No such file or directory")
+    assert "issue" not in names(shown(settings, area, tree))
