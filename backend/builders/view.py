@@ -1,7 +1,7 @@
 """WHAT a build sees: bubblewrap's options for the system's files, of the host or of a root.
 
 Of the host that is `/usr`, an allowlist of `/etc` and little else. A root is an unpacked tree
-that holds nothing but a distribution, and is shown whole, read-only. /etc itself: see `etc`.
+that holds nothing but a distribution, and is shown whole, read-only. /etc is made by `etc`.
 """
 
 import os

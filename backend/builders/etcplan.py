@@ -1,0 +1,206 @@
+"""What is in /etc of a build: of the host an allowlist, of a root all, and files of our own."""
+
+import contextlib
+import fnmatch
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.builders.view import HOME, HOST, INNER_ID, Root
+
+#: Entries of /etc that tools need and that hold no secrets; glob patterns.
+ALLOWED = """
+alternatives bash.bashrc bindresvport.blacklist ca-certificates* crypto-policies
+debian_version dictionaries-common dpkg emacs ethertypes fedora-release fonts gai.conf ghc groff
+gtk-2.0 gtk-3.0 host.conf ImageMagick-* inputrc issue java java-* jvm* ld.so.cache ld.so.conf
+ld.so.conf.d locale.alias locale.conf locale.gen localtime login.defs lsb-release lynx magic
+magic.mime man_db.conf manpath.config maven mime.types mke2fs.conf netconfig networks
+ocamlfind.conf os-release papersize perl php pki/ca-trust pki/tls/cert.pem pki/tls/certs profile
+protocols python* R redhat-release rpc rpm rpmlint services sgml shells ssl/certs
+ssl/openssl.cnf system-release terminfo texmf timezone X11 xattr.conf xdg xml
+"""
+_ALLOWED = re.compile("|".join(fnmatch.translate(pattern) for pattern in ALLOWED.split()))
+#: Directories of which only some entries are shown.
+PARTED = ("", "pki", "pki/tls", "ssl")
+#: These are written by ourselves, or by nobody.
+OWN = {"passwd", "group", "nsswitch.conf", "hostname", "hosts", "resolv.conf", "mtab"}
+OWN |= {"shadow", "gshadow", "passwd-", "group-"}
+NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
+#: What is larger than this, or has more entries, is mounted instead of copied.
+_MOST_BYTES, _MOST_ENTRIES = 128 * 1024, 10
+#: So many plans are known.
+_KNOWN = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """One entry of the directory, by its path in it.
+
+    `source` is the file to copy, or what a link says, or what is mounted, as bubblewrap finds it.
+    """
+
+    path: str
+    kind: int
+    source: str = ""
+    mode: int = 0o755
+    text: str | None = None
+    mounted: bool = False
+
+    def content(self) -> bytes:
+        """Of a file. Raises OSError if it is gone meanwhile, or closed."""
+        return Path(self.source).read_bytes() if self.text is None else self.text.encode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Its pieces, and of what files and directories they were made."""
+
+    key: str
+    pieces: list[Piece]
+    paths: list[str]
+    stamps: list[object]
+
+
+_plans: dict[tuple[Root, bool], Plan] = {}
+
+
+def plan(root: Root, *, net: bool) -> Plan:
+    """It is made once, and again when a file or directory that it was made of has changed."""
+    known = _plans.get((root, net))
+    if known is None or known.stamps != _stamps(known.paths):
+        _plans.pop((root, net), None)
+        while len(_plans) >= _KNOWN:
+            del _plans[next(iter(_plans))]
+        known = _plans[root, net] = _read(root, net=net)
+    return known
+
+
+def _stamps(paths: list[str]) -> list[object]:
+    found: list[object] = []
+    for path in paths:
+        try:
+            info = os.lstat(path)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((info.st_mtime_ns, info.st_ino, info.st_size, info.st_mode))
+    return found
+
+
+def _read(root: Root, *, net: bool) -> Plan:
+    paths = [tree / "etc" / name for tree in root.trees for name in ("", "passwd", "group")]
+    paths.append(Path("/etc/resolv.conf"))
+    pieces: list[Piece] = []
+    if root == HOST:
+        paths += [Path("/etc", name) for name in PARTED]
+        for name in _allowed():
+            pieces += _of_host(name, paths)
+    else:
+        for name in [one for one in root.names("etc") if one not in OWN]:
+            pieces += _of_root(root, name, paths)
+    for name, text in _files(root, net=net).items():
+        pieces.append(Piece(path=name, kind=stat.S_IFREG, mode=0o644, text=text))
+    pieces.append(Piece(path="mtab", kind=stat.S_IFLNK, source="../proc/self/mounts"))
+    names = list(map(str, paths))
+    stamps = _stamps(names)
+    # A power cut may leave files without their content: none is used that was made before one.
+    made_of = repr((_text(Path("/proc/sys/kernel/random/boot_id")), pieces, stamps))
+    key = f"{zlib.crc32(made_of.encode('utf-8', 'surrogateescape')):08x}"
+    return Plan(key=key, pieces=pieces, paths=names, stamps=stamps)
+
+
+def _allowed() -> list[str]:
+    found = []
+    for place in PARTED:
+        with contextlib.suppress(OSError):
+            found += [f"{place}/{name}".lstrip("/") for name in os.listdir(f"/etc/{place}")]  # noqa: PTH208
+    return sorted(filter(_ALLOWED.fullmatch, found))
+
+
+def _files(root: Root, *, net: bool) -> dict[str, str]:
+    """Name → content."""
+    return {
+        "passwd": _accounts(root, "passwd", f"builder:x:{INNER_ID}:{INNER_ID}::{HOME}:/bin/bash\n"),
+        "group": _accounts(root, "group", f"builder:x:{INNER_ID}:\n"),
+        "nsswitch.conf": NSSWITCH,
+        "hostname": "builder\n",
+        "hosts": "127.0.0.1 localhost builder\n::1 localhost\n",
+        "resolv.conf": _text(Path("/etc/resolv.conf")) if net else "",
+    }
+
+
+def _of_host(name: str, paths: list[Path]) -> list[Piece]:
+    path = Path("/etc", name)
+    paths.append(path)
+    target = str(path.readlink()) if path.is_symlink() else ""
+    if "/usr/" in target or target.startswith("../usr"):
+        return [Piece(path=name, kind=stat.S_IFLNK, source=target)]
+    return _shown(path, str(path), name, paths)
+
+
+def _of_root(root: Root, name: str, paths: list[Path]) -> list[Piece]:
+    """One entry of the tree, as it is there: a link stays a link."""
+    path = root.lookup(f"etc/{name}")
+    if path is not None and path.is_symlink():
+        return [Piece(path=name, kind=stat.S_IFLNK, source=str(path.readlink()))]
+    source = root.source(f"etc/{name}")
+    return _shown(path, source, name, paths) if path and source else []
+
+
+def _shown(path: Path, source: str, name: str, paths: list[Path]) -> list[Piece]:
+    """Copied, or mounted: bubblewrap reads the whole list of mounts again for each mount."""
+    found: list[Path] = []
+    try:
+        pieces = list(_copied(path, name, [_MOST_BYTES, _MOST_ENTRIES], found))
+    except OSError:
+        return []
+    except _TooMuchError:
+        kind = path.stat().st_mode
+        return [Piece(path=name, kind=stat.S_IFMT(kind), source=source, mounted=True)]
+    paths += found
+    return pieces
+
+
+class _TooMuchError(Exception):
+    """More than is copied."""
+
+
+def _copied(path: Path, name: str, room: list[int], paths: list[Path]) -> Iterator[Piece]:
+    """What everybody may read of it. Links in it stay links; `path` itself may be one."""
+    info = path.stat()
+    room[0] -= info.st_size
+    room[1] -= 1
+    if min(room) < 0:
+        raise _TooMuchError
+    paths.append(path)
+    if stat.S_ISREG(info.st_mode) and info.st_mode & stat.S_IROTH:
+        mode = info.st_mode & 0o755 | 0o400
+        yield Piece(path=name, kind=stat.S_IFREG, source=str(path), mode=mode)
+    elif stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_IXOTH:
+        yield Piece(path=name, kind=stat.S_IFDIR)
+        for one in sorted(path.iterdir()):
+            inside = f"{name}/{one.name}"
+            if one.is_symlink():
+                room[1] -= 1
+                yield Piece(path=inside, kind=stat.S_IFLNK, source=str(one.readlink()))
+            else:
+                yield from _copied(one, inside, room, paths)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _accounts(root: Root, name: str, own: str) -> str:
+    """The system accounts, which carry no secrets, and the builder; no people."""
+    found = root.lookup(f"etc/{name}")
+    lines = []
+    for line in _text(found).splitlines() if found and not found.is_symlink() else ():
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2].isdigit() and not 1000 <= int(fields[2]) < 65534:
+            lines.append(":".join([fields[0], "x", *fields[2:]]))
+    return "".join(line + "\n" for line in lines) + own
