@@ -9,12 +9,13 @@ for the first of them: a directory takes longer to make, and not every root serv
 """
 
 import contextlib
+import os
 import shutil
 import stat
 from pathlib import Path
 
 from backend.builders import etcplan
-from backend.builders.etcplan import PARTED, Plan
+from backend.builders.etcplan import Plan
 from backend.builders.view import Root, Word
 from backend.config import Config
 
@@ -84,9 +85,12 @@ def take_back(config: Config, area: Path, slot: int) -> None:
     """Keep what was lent to a build that has ended; what cannot be kept stays where it is."""
     store = _store(config)
     for path in area.glob("etc-*"):
-        with contextlib.suppress(OSError):  # there is one already
+        try:
             store.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.utime(path)  # the one used longest ago goes first
             path.rename(store / f"{slot}-{path.name.removeprefix('etc-')}")
+        except OSError:  # there is one already
+            _doom(path)
 
 
 def forget_all(config: Config) -> None:
@@ -98,11 +102,22 @@ def _store(config: Config) -> Path:
     return config.statedir / "sandbox-etc"
 
 
+def _doom(path: Path) -> Path:
+    """Give it a name by which nobody lends it: who removes it may be killed half-way."""
+    doomed = path.with_name(f"old-{path.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.rename(doomed)
+    return doomed
+
+
 def _forget(config: Config, slot: int) -> None:
-    """Remove the oldest of a slot."""
+    """Remove those of a slot that were used longest ago, and what a killed worker left of them."""
+    store = _store(config)
     with contextlib.suppress(FileNotFoundError):  # lent meanwhile, by a command beside the farm
-        kept = sorted(_store(config).glob(f"{slot}-*"), key=lambda path: path.stat().st_mtime)
-        for path in kept[: -_KEEP + 1]:
+        kept = sorted(store.glob(f"{slot}-*"), key=lambda path: path.stat().st_mtime)
+        doomed = [_doom(path) for path in kept[: -_KEEP + 1]]
+        for path in {*doomed, *store.glob(f"old-{slot}-*")}:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -112,7 +127,6 @@ def _make(plan: Plan, place: Path) -> None:
     new.mkdir()
     for piece in plan.pieces:
         path = new / piece.path
-        path.parent.mkdir(parents=True, exist_ok=True)
         if stat.S_ISLNK(piece.kind):
             path.symlink_to(piece.source)
             continue
@@ -124,7 +138,5 @@ def _make(plan: Plan, place: Path) -> None:
             except (FileNotFoundError, PermissionError):  # removed meanwhile, or closed
                 continue
         path.chmod(piece.mode)
-    for directory in (new, *(new / name for name in PARTED[1:])):
-        if directory.is_dir():
-            directory.chmod(0o755)
+    new.chmod(0o755)
     new.rename(place)

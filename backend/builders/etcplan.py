@@ -2,10 +2,10 @@
 
 import contextlib
 import fnmatch
+import hashlib
 import os
 import re
 import stat
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,11 @@ def _read(root: Root, *, net: bool) -> Plan:
     pieces: list[Piece] = []
     if root == HOST:
         paths += [Path("/etc", name) for name in PARTED]
-        for name in _allowed():
+        names = _allowed()
+        for name in PARTED[1:]:
+            if any(one.startswith(f"{name}/") for one in names):
+                pieces.append(Piece(path=name, kind=stat.S_IFDIR))
+        for name in names:
             pieces += _of_host(name, paths)
     else:
         for name in [one for one in root.names("etc") if one not in OWN]:
@@ -105,12 +109,13 @@ def _read(root: Root, *, net: bool) -> Plan:
     for name, text in _files(root, net=net).items():
         pieces.append(Piece(path=name, kind=stat.S_IFREG, mode=0o644, text=text))
     pieces.append(Piece(path="mtab", kind=stat.S_IFLNK, source="../proc/self/mounts"))
-    names = list(map(str, paths))
-    stamps = _stamps(names)
+    seen = list(map(str, paths))
+    stamps = _stamps(seen)
     # A power cut may leave files without their content: none is used that was made before one.
     made_of = repr((_text(Path("/proc/sys/kernel/random/boot_id")), pieces, stamps))
-    key = f"{zlib.crc32(made_of.encode('utf-8', 'surrogateescape')):08x}"
-    return Plan(key=key, pieces=pieces, paths=names, stamps=stamps)
+    # Packages of strangers may have made the root: no two may come to the same.
+    key = hashlib.sha256(made_of.encode()).hexdigest()[:32]
+    return Plan(key=key, pieces=pieces, paths=seen, stamps=stamps)
 
 
 def _allowed() -> list[str]:

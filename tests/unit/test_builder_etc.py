@@ -1,6 +1,7 @@
 """/etc of the builds: what is in it, and how one directory serves one build after the other."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,96 @@ def test_a_full_disk_is_told_and_what_vanishes_meanwhile_is_not(
         shown(settings, area, tree)
     trouble[0] = FileNotFoundError(2, "No such file or directory")
     assert "issue" not in names(shown(settings, area, tree))
+
+
+@pytest.mark.parametrize("place", ["ssl", "pki", "pki/tls"])
+def test_a_link_of_a_root_changes_nothing_where_it_leads(
+    place: str, settings: config.Config, area: Path, tree: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    (tree / "etc" / place).parent.mkdir(exist_ok=True)
+    (tree / "etc" / place).symlink_to(tmp_path / "closed")
+    assert (shown(settings, area, tree) / place).is_symlink()
+    assert (tmp_path / "closed").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_directories_of_the_host_of_which_a_part_is_shown_are_open(
+    settings: config.Config, area: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etcplan, "_allowed", lambda: ["pki/tls/none", "ssl/none"])
+    monkeypatch.setattr(etcplan, "_plans", {})
+    before = os.umask(0o077)
+    try:
+        for _ in range(2):
+            words = etc.show(settings, HOST, net=False, area=area, slot=0)
+    finally:
+        os.umask(before)
+    place = area / str(words[1]).removeprefix("{}/")
+    for name in ("pki", "pki/tls", "ssl"):
+        assert (place / name).stat().st_mode & 0o777 == 0o755
+
+
+class Killed(BaseException):
+    """The worker was."""
+
+
+def half_removed(path: Path, **_: object) -> None:
+    """shutil.rmtree of a worker that is killed meanwhile."""
+    for found in path.rglob("passwd"):
+        found.unlink()
+        raise Killed
+
+
+def test_one_of_which_a_killed_worker_removed_a_part_is_not_lent_to_the_next(
+    settings: config.Config, area: Path, tree: Path
+) -> None:
+    first = shown(settings, area, tree)
+    etc.take_back(settings, area, 3)
+    first.mkdir()  # of another process
+    (first / "passwd").touch()
+    etc.take_back(settings, area, 3)
+    with pytest.raises(Killed):
+        half_removed(area)
+    shutil.rmtree(settings.statedir / "sandbox-etc")
+    etc.take_back(settings, area, 3)
+    assert (shown(settings, area, tree) / "passwd").exists()
+
+
+def test_one_that_a_killed_worker_forgot_half_is_not_lent_again(
+    settings: config.Config, area: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = settings.statedir / "sandbox-etc"
+    killed = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path, **_: half_removed(path))
+        for number in range(20):
+            (tree / "etc/issue").write_text("x" * number)
+            try:
+                shown(settings, area, tree)
+            except Killed:
+                killed += 1
+            etc.take_back(settings, area, 3)
+    assert killed
+    assert all((path / "passwd").exists() for path in kept.glob("3-*"))
+    (tree / "etc/issue").write_text("other")
+    etc.take_back(settings, area, 3)
+    shown(settings, area, tree)
+    assert all((path / "passwd").exists() for path in kept.iterdir())
+
+
+def test_the_one_used_last_is_kept(
+    settings: config.Config, area: Path, tree: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "often/etc").mkdir(parents=True)
+    often = shown(settings, area, tmp_path / "often").stat().st_ino
+    for number in range(10):
+        (tree / "etc" / str(number)).touch()
+        shown(settings, area, tree)
+        etc.take_back(settings, area, 3)
+        for path in (settings.statedir / "sandbox-etc").iterdir():
+            if path.stat().st_ino != often:
+                os.utime(path, (number + 2, number + 2))
+        again = shown(settings, area, tmp_path / "often")
+        assert again.stat().st_ino == often
+        os.utime(again, (1, 1))  # it was made before all the others
+        etc.take_back(settings, area, 3)
