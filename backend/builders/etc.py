@@ -16,13 +16,15 @@ from pathlib import Path
 
 from backend.builders import etcplan
 from backend.builders.etcplan import Plan
-from backend.builders.view import Root, Word
+from backend.builders.view import Root, Word, literal
 from backend.config import Config
 
 #: So many directories are kept for a slot: with and without network, and of different roots.
 _KEEP = 8
 #: So many keys are known of what has been shown.
 _KEYS = 1000
+#: So many files bubblewrap is given, each in a descriptor.
+_MOST_FILES = 200
 
 _used: set[str] = set()
 
@@ -30,31 +32,32 @@ _used: set[str] = set()
 def show(config: Config, root: Root, *, net: bool, area: Path, slot: int) -> list[Word]:
     """The options of bubblewrap that show it; where there is to be a directory, `area` has it."""
     plan = etcplan.plan(root, net=net)
-    kept = config.statedir in area.parents and _lend(config, plan, area, slot)
-    lent: list[Word] = ["--ro-bind", f"{{}}/{_name(plan)}", "/etc"]
-    options = lent if kept else _inside(plan)
+    name = _lend(config, plan, area, slot)
+    lent: list[Word] = ["--ro-bind", f"{{}}/{name}", "/etc"]
+    options = lent if name else _inside(plan)
     for piece in plan.pieces:
         if piece.mounted:
             options += ["--ro-bind-try", piece.source, f"/etc/{piece.path}"]
     return options
 
 
-def _lend(config: Config, plan: Plan, area: Path, slot: int) -> bool:
-    """Whether `area` has the directory now."""
-    place = area / _name(plan)
-    if not place.is_dir():
-        try:
+def _lend(config: Config, plan: Plan, area: Path, slot: int) -> str:
+    """The name of the directory in `area`; empty if bubblewrap is to make it."""
+    place = area / f"etc-{plan.key}"
+    if place.is_dir():
+        return place.name
+    keeps = config.statedir in area.parents
+    if keeps:
+        with contextlib.suppress(OSError):
             (_store(config) / f"{slot}-{plan.key}").rename(place)
-        except OSError:
-            if not _serves_again(plan):
-                return False
-            _make(plan, place)
-            _forget(config, slot)
-    return True
-
-
-def _name(plan: Plan) -> str:
-    return f"etc-{plan.key}"
+            return place.name
+    if not (keeps and _serves_again(plan)) and plan.files <= _MOST_FILES:
+        return ""
+    _make(plan, place)
+    if not (keeps and plan.holds()):  # it may be of before and after: for this build only
+        return _doom(place).name
+    _forget(config, slot)
+    return place.name
 
 
 def _serves_again(plan: Plan) -> bool:
@@ -72,7 +75,7 @@ def _inside(plan: Plan) -> list[Word]:
     for piece in plan.pieces:
         place = f"/etc/{piece.path}"
         if stat.S_ISLNK(piece.kind):
-            options += ["--symlink", piece.source, place]
+            options += ["--symlink", literal(piece.source), place]
         elif stat.S_ISDIR(piece.kind) and not piece.mounted:
             options += ["--dir", place]
         elif not piece.mounted:

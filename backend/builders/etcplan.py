@@ -1,8 +1,10 @@
 """What is in /etc of a build: of the host an allowlist, of a root all, and files of our own."""
 
 import contextlib
+import errno
 import fnmatch
 import hashlib
+import itertools
 import os
 import re
 import stat
@@ -29,9 +31,14 @@ PARTED = ("", "pki", "pki/tls", "ssl")
 #: These are written by ourselves, or by nobody.
 OWN = {"passwd", "group", "nsswitch.conf", "hostname", "hosts", "resolv.conf", "mtab"}
 OWN |= {"shadow", "gshadow", "passwd-", "group-"}
+RESOLVER = Path("/etc/resolv.conf")
 NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 #: What is larger than this, or has more entries, is mounted instead of copied.
 _MOST_BYTES, _MOST_ENTRIES = 128 * 1024, 10
+#: Of these errors the entry is innocent.
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+#: Bytes of a text that are read.
+_MOST_TEXT = 1024**2
 #: So many plans are known.
 _KNOWN = 16
 
@@ -64,6 +71,15 @@ class Plan:
     paths: list[str]
     stamps: list[object]
 
+    @property
+    def files(self) -> int:
+        """How many are copied."""
+        return sum(stat.S_ISREG(piece.kind) and not piece.mounted for piece in self.pieces)
+
+    def holds(self) -> bool:
+        """Nothing of it has changed since."""
+        return self.stamps == _stamps(self.paths)
+
 
 _plans: dict[tuple[Root, bool], Plan] = {}
 
@@ -71,7 +87,7 @@ _plans: dict[tuple[Root, bool], Plan] = {}
 def plan(root: Root, *, net: bool) -> Plan:
     """It is made once, and again when a file or directory that it was made of has changed."""
     known = _plans.get((root, net))
-    if known is None or known.stamps != _stamps(known.paths):
+    if known is None or not known.holds():
         _plans.pop((root, net), None)
         while len(_plans) >= _KNOWN:
             del _plans[next(iter(_plans))]
@@ -84,16 +100,22 @@ def _stamps(paths: list[str]) -> list[object]:
     for path in paths:
         try:
             info = os.lstat(path)
+            found.append(_stamp(info))
+            if stat.S_ISLNK(info.st_mode):  # as resolv.conf is, often
+                found.append(_stamp(os.stat(path)))  # noqa: PTH116
         except OSError:
             found.append(None)
-        else:
-            found.append((info.st_mtime_ns, info.st_ino, info.st_size, info.st_mode))
     return found
+
+
+def _stamp(info: os.stat_result) -> object:
+    times = info.st_mtime_ns, info.st_ctime_ns  # the first can be set to anything
+    return (*times, info.st_dev, info.st_ino, info.st_size, info.st_mode)
 
 
 def _read(root: Root, *, net: bool) -> Plan:
     paths = [tree / "etc" / name for tree in root.trees for name in ("", "passwd", "group")]
-    paths.append(Path("/etc/resolv.conf"))
+    paths.append(RESOLVER)
     pieces: list[Piece] = []
     if root == HOST:
         paths += [Path("/etc", name) for name in PARTED]
@@ -134,7 +156,7 @@ def _files(root: Root, *, net: bool) -> dict[str, str]:
         "nsswitch.conf": NSSWITCH,
         "hostname": "builder\n",
         "hosts": "127.0.0.1 localhost builder\n::1 localhost\n",
-        "resolv.conf": _text(Path("/etc/resolv.conf")) if net else "",
+        "resolv.conf": _text(RESOLVER) if net else "",
     }
 
 
@@ -153,7 +175,13 @@ def _of_root(root: Root, name: str, paths: list[Path]) -> list[Piece]:
     if path is not None and path.is_symlink():
         return [Piece(path=name, kind=stat.S_IFLNK, source=str(path.readlink()))]
     source = root.source(f"etc/{name}")
-    return _shown(path, source, name, paths) if path and source else []
+    if not (path and source):
+        return []
+    if len(root.trees) > 1 and root.trees[-1] not in path.parents:
+        # Of a layer: whoever wrote it is a stranger, and a directory has entries below, too.
+        kind = stat.S_IFMT(path.lstat().st_mode)
+        return [Piece(path=name, kind=kind, source=source, mounted=True)]
+    return _shown(path, source, name, paths)
 
 
 def _shown(path: Path, source: str, name: str, paths: list[Path]) -> list[Piece]:
@@ -161,12 +189,15 @@ def _shown(path: Path, source: str, name: str, paths: list[Path]) -> list[Piece]
     found: list[Path] = []
     try:
         pieces = list(_copied(path, name, [_MOST_BYTES, _MOST_ENTRIES], found))
-    except OSError:
+    except OSError as error:
+        if error.errno in _PASSING:
+            raise
         return []
     except _TooMuchError:
         kind = path.stat().st_mode
         return [Piece(path=name, kind=stat.S_IFMT(kind), source=source, mounted=True)]
-    paths += found
+    finally:
+        paths += found
     return pieces
 
 
@@ -187,7 +218,7 @@ def _copied(path: Path, name: str, room: list[int], paths: list[Path]) -> Iterat
         yield Piece(path=name, kind=stat.S_IFREG, source=str(path), mode=mode)
     elif stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_IXOTH:
         yield Piece(path=name, kind=stat.S_IFDIR)
-        for one in sorted(path.iterdir()):
+        for one in _entries(path, room[1]):
             inside = f"{name}/{one.name}"
             if one.is_symlink():
                 room[1] -= 1
@@ -196,16 +227,29 @@ def _copied(path: Path, name: str, room: list[int], paths: list[Path]) -> Iterat
                 yield from _copied(one, inside, room, paths)
 
 
+def _entries(path: Path, most: int) -> list[Path]:
+    with os.scandir(path) as entries:
+        found = [path / entry.name for entry in itertools.islice(entries, most + 1)]
+    if len(found) > most:
+        raise _TooMuchError
+    return sorted(found)
+
+
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return file.read(_MOST_TEXT).decode("utf-8", "replace")
 
 
 def _accounts(root: Root, name: str, own: str) -> str:
     """The system accounts, which carry no secrets, and the builder; no people."""
     found = root.lookup(f"etc/{name}")
     lines = []
-    for line in _text(found).splitlines() if found and not found.is_symlink() else ():
+    for line in _text(found).split("\n") if found and not found.is_symlink() else ():
         fields = line.split(":")
-        if len(fields) > 2 and fields[2].isdigit() and not 1000 <= int(fields[2]) < 65534:
+        if len(fields) < 3 or not re.fullmatch(r"[0-9]{1,10}", fields[2]):
+            continue
+        if not 1000 <= int(fields[2]) < 65534:
             lines.append(":".join([fields[0], "x", *fields[2:]]))
     return "".join(line + "\n" for line in lines) + own

@@ -4,17 +4,20 @@ Of the host that is `/usr`, an allowlist of `/etc` and little else. A root is an
 that holds nothing but a distribution, and is shown whole, read-only. /etc is made by `etc`.
 """
 
+import itertools
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.exceptions import ToolError
+from backend.exceptions import BuildError, ToolError
 
 HOME = "/builddir"
 #: An option of bubblewrap; bytes stand for the number of a descriptor that has them.
 Word = str | bytes
 _MOST_LINKS = 5
+#: Of one directory of a root, of those whose entries are shown one by one.
+MOST_NAMES = 1000
 INNER_ID = 1000
 
 #: State of installed tools, not secret: TeX formats, XML catalogs, the package list.
@@ -38,11 +41,17 @@ class Root:
     shown: str
 
     def names(self, directory: str) -> list[str]:
-        """What is in one directory of it."""
+        """What is in one directory of it. There cannot be any number: each costs the machine."""
         found: set[str] = set()
         for tree in self.trees:
             if stat.S_ISDIR(_mode(tree, directory)):
-                found.update(path.name for path in (tree / directory).iterdir())
+                with os.scandir(tree / directory) as entries:
+                    found.update(entry.name for entry in itertools.islice(entries, MOST_NAMES + 1))
+            if len(found) > MOST_NAMES:
+                text = f"the root's /{directory} has more than {MOST_NAMES} entries"
+                if len(self.trees) > 1:
+                    raise BuildError(f"dependencies: with what they install {text}")
+                raise ToolError(f"{text}: remove some from {tree / directory}")
         return sorted(found)
 
     def lookup(self, path: str) -> Path | None:
@@ -65,6 +74,11 @@ class Root:
         found = self.lookup(path)
         plain = found is not None and not found.is_symlink()
         return f"{self.shown.rstrip('/')}/{path}" if plain else ""
+
+
+def literal(target: str) -> str:
+    """What a link says, as an option: what begins with `{}` would be taken for the area."""
+    return f"./{target}" if target.startswith("{}") else target
 
 
 _BARRED = -1
@@ -98,7 +112,7 @@ def system(root: Root, *, shell: str = "") -> list[Word]:
     for name in [one for one in root.names("") if one.startswith("lib") or one in ("bin", "sbin")]:
         found, tree = root.lookup(name), root.source(name)
         if found is not None and found.is_symlink():
-            options += ["--symlink", str(found.readlink()), f"/{name}"]
+            options += ["--symlink", literal(str(found.readlink())), f"/{name}"]
         elif tree:
             options += ["--ro-bind", tree, f"/{name}"]
     options += ["--proc", "/proc", "--dev", "/dev", "--size", str(1024**3), "--tmpfs", "/dev/shm"]  # noqa: S108

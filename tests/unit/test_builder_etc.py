@@ -1,5 +1,6 @@
 """/etc of the builds: what is in it, and how one directory serves one build after the other."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from backend import config
-from backend.builders import etc, etcplan
+from backend.builders import etc, etcplan, view
 from backend.builders.view import HOST, Root
+from backend.exceptions import BuildError, ToolError
 
 
 @pytest.fixture
@@ -337,3 +339,153 @@ def test_the_one_used_last_is_kept(
         assert again.stat().st_ino == often
         os.utime(again, (1, 1))  # it was made before all the others
         etc.take_back(settings, area, 3)
+
+
+def test_a_resolver_behind_a_link_is_read_again_when_it_changes(
+    settings: config.Config, area: Path, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the machine's network is managed, /etc/resolv.conf is a link to a file that changes."""
+    target, link = tmp_path / "stub", tmp_path / "resolv.conf"
+    link.symlink_to(target)
+    monkeypatch.setattr(etcplan, "RESOLVER", link)
+    for text in ("nameserver 10.0.0.1\n", "nameserver 10.0.0.2\n"):
+        target.write_text(text)
+        assert (shown(settings, area, tree, net=True) / "resolv.conf").read_text() == text
+
+
+def test_a_file_with_the_times_of_another_is_told_from_it(
+    settings: config.Config, area: Path, tree: Path
+) -> None:
+    issue = tree / "etc/issue"
+    for text in ("one\n", "two\n"):
+        issue.write_text(text)
+        os.utime(issue, (1, 1))
+        assert (shown(settings, area, tree) / "issue").read_text() == text
+
+
+def test_what_changes_while_it_is_copied_is_for_one_build(
+    settings: config.Config, area: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issue, content = tree / "etc/issue", etcplan.Piece.content
+    issue.write_text("one\n")
+    root, reads = Root(trees=(tree,), shown=""), []
+
+    def changing(piece: etcplan.Piece) -> bytes:
+        reads.append(piece.path)
+        if reads.count("issue") == 2:  # by the first that makes a directory
+            issue.write_text("other\n")
+        return content(piece)
+
+    monkeypatch.setattr(etcplan.Piece, "content", changing)
+    for _ in range(2):
+        words = etc.show(settings, root, net=False, area=area, slot=3)
+    place = area / str(words[1]).removeprefix("{}/")
+    assert (place / "issue").read_text() == "other\n"
+    etc.take_back(settings, area, 3)
+    assert not (settings.statedir / "sandbox-etc").exists()
+
+
+def test_what_a_layer_has_in_etc_is_mounted_and_not_read(
+    settings: config.Config, area: Path, tree: Path, tmp_path: Path
+) -> None:
+    """A directory of a layer hides none of the root's: both are in the mounted one."""
+    upper = tmp_path / "upper"
+    for top, name in ((tree, "base"), (upper, "more")):
+        (top / "etc/conf.d").mkdir(parents=True)
+        (top / "etc/conf.d" / name).touch()
+    (tree / "etc/issue").write_text("root's\n")
+    (upper / "etc/file").write_text("a stranger's\n")
+    (upper / "etc/link").symlink_to("/root")
+    os.mkfifo(upper / "etc/fifo")
+    root = Root(trees=(upper, tree), shown="{}/root")
+    for _ in range(2):
+        words = etc.show(settings, root, net=False, area=area, slot=3)
+    place = area / str(words[1]).removeprefix("{}/")
+    assert words[3:] == [
+        *("--ro-bind-try", "{}/root/etc/conf.d", "/etc/conf.d"),
+        *("--ro-bind-try", "{}/root/etc/file", "/etc/file"),
+    ]
+    assert list((place / "conf.d").iterdir()) == []
+    assert (place / "file").read_bytes() == b""
+    assert (place / "issue").read_text() == "root's\n"
+    assert (place / "link").readlink() == Path("/root")
+    assert not (place / "fifo").exists()
+
+
+@pytest.mark.parametrize("layered", [False, True])
+def test_a_crowd_of_entries_is_refused(
+    layered: bool, settings: config.Config, area: Path, tree: Path, tmp_path: Path
+) -> None:
+    for number in range(view.MOST_NAMES + 1):
+        (tree / f"etc/{number}").touch()
+    (tmp_path / "base/etc").mkdir(parents=True)
+    trees = (tree, tmp_path / "base") if layered else (tree,)
+    kind = BuildError if layered else ToolError
+    with pytest.raises(kind, match="/etc has more than 1000 entries"):
+        etc.show(settings, Root(trees=trees, shown="{}/root"), net=False, area=area, slot=3)
+
+
+def test_odd_accounts_are_no_trouble(settings: config.Config, area: Path, tree: Path) -> None:
+    lines = ["a:x:²:1::/:/bin/sh", f"b:x:{'1' * 5000}:1::/:/bin/sh", "c:x:1", "\xff:x:7:7::/:/x"]
+    (tree / "etc/passwd").write_bytes("\n".join(lines).encode("latin-1"))
+    with (tree / "etc/group").open("wb") as file:
+        file.write(b"first:x:1:\n")
+        file.truncate(1 << 40)
+    place = shown(settings, area, tree)
+    assert (place / "passwd").read_text().splitlines() == [
+        *("c:x:1", "�:x:7:7::/:/x", "builder:x:1000:1000::/builddir:/bin/bash"),
+    ]
+    assert (place / "group").read_text() == "first:x:1:\nbuilder:x:1000:\n"
+
+
+def test_odd_names_are_shown_as_they_are(
+    settings: config.Config, area: Path, tree: Path, tmp_path: Path
+) -> None:
+    odd = [b"new\nline", b"-rf", b"\xff\xfe", b"{}", b" ", b"*", b"'", b"etc-x", b"x" * 255]
+    top = os.fsencode(tree / "etc")
+    for name in odd:
+        Path(os.fsdecode(top + b"/" + name)).write_bytes(name)
+        Path(os.fsdecode(top + b"/d" + name[:254])).symlink_to(os.fsdecode(b"{}/" + name))
+    place = shown(settings, area, tree)
+    seen = dict.fromkeys(os.listdir(os.fsencode(place)))  # noqa: PTH208
+    for name in odd:
+        assert Path(os.fsdecode(os.fsencode(place) + b"/" + name)).read_bytes() == name
+        assert b"d" + name[:254] in seen
+    words = etc.show(settings, Root(trees=(tree,), shown=""), net=False, area=tmp_path, slot=3)
+    links = [words[i + 1] for i, word in enumerate(words) if word == "--symlink"]
+    assert "./{}/-rf" in links
+    assert not [link for link in links if str(link).startswith("{}")]
+
+
+def test_many_files_are_no_descriptors(
+    settings: config.Config, area: Path, tree: Path, tmp_path: Path
+) -> None:
+    for number in range(300):
+        (tree / f"etc/{number}").write_text(str(number))
+    root = Root(trees=(tree,), shown="/")
+    first = etc.show(settings, root, net=False, area=area, slot=3)
+    elsewhere = tmp_path / "elsewhere"  # as on a host
+    elsewhere.mkdir()
+    for words, there in (
+        (first, area),
+        (etc.show(settings, root, net=False, area=elsewhere, slot=3), elsewhere),
+    ):
+        assert words[0] == "--ro-bind"
+        assert len(words) == 3
+        place = there / str(words[1]).removeprefix("{}/")
+        assert (place / "299").read_text() == "299"
+    etc.take_back(settings, elsewhere, 3)
+    assert not (settings.statedir / "sandbox-etc").exists()
+
+
+def test_a_passing_error_is_not_taken_for_a_missing_entry(
+    settings: config.Config, area: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "etc/issue").write_text("x")
+
+    def exhausted(*_: object) -> list[object]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(etcplan, "_copied", exhausted)
+    with pytest.raises(OSError, match="Too many open files"):
+        etc.show(settings, Root(trees=(tree,), shown="/"), net=False, area=area, slot=3)
