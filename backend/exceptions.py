@@ -108,3 +108,8 @@ class Killed(InfrastructureError):
 class HostError(InfrastructureError):
     """A build host cannot be reached, went away, or cannot do its work: the build moves to
     another host."""
+
+
+class HostUnfit(HostError):
+    """A host is well, but does not build for the chroot: the build moves to another one, and the
+    host is not blamed."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from backend import builderlogs, obtain, rpmtask, sign
 from backend.builders import Artifact, Builder, BuildRequest, Package
-from backend.exceptions import BuildError
+from backend.exceptions import BuildError, HostUnfit
 from backend.job import RpmTask
 from backend.monitor import FETCH, HANG, BuildMonitor
 from backend.repository import Manners
@@ -154,10 +154,14 @@ def _record(
     record.write(made)
 
 
-def _check_chroot(task: RpmTask, builder: Builder, where: str = "here: this host") -> None:
-    if task.chroot not in builder.chroots():
-        have = ", ".join(map(str, builder.chroots()))
-        raise BuildError(f"chroot {task.chroot} cannot be built {where} builds {have}")
+def _check_chroot(task: RpmTask, builder: Builder, host: str = "") -> None:
+    """Raises BuildError; of a host HostUnfit, since another one of its group may be made for it."""
+    chroots = builder.chroots()
+    if task.chroot not in chroots:
+        have = ", ".join(map(str, chroots)) or "nothing"
+        if host:
+            raise HostUnfit(f"host {host}: chroot {task.chroot} cannot be built there, only {have}")
+        raise BuildError(f"chroot {task.chroot} cannot be built here: this host builds {have}")
 
 
 @contextlib.contextmanager
@@ -175,7 +179,7 @@ def _site(
         results.write_info(task.build_id, site.name, task.identity)
         results.log(f"building on host {site.name}")
         shop.say(f"build {task.task_id}: on host {site.name}", "debug")
-        _check_chroot(task, site.builder, f"on host {site.name}: it")
+        _check_chroot(task, site.builder, site.name)
         yield site
 
 

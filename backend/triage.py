@@ -102,9 +102,10 @@ _STAGES = {
 _OURS = (
     (r"^build ended: .*\(timeout\)$|^the sources were not ready in time", Kind.TIMEOUT),
     (r"^build ended: .*\(stall_timeout\)$", Kind.STALL),
-    (r"^build ended: |cannot be built here: |which this backend does not support", Kind.LIMITS),
+    (r"^chroot \S+ cannot be built here", Kind.INFRASTRUCTURE),
+    (r"^build ended: |which this backend does not support", Kind.LIMITS),
     (r"max_download\)|is longer than 100 characters|: more than \d+$", Kind.LIMITS),
-    (r"^(refused result|rpmbuild succeeded but made no RPM)", Kind.FILES),
+    (r"^(refused result|(?:rpmbuild|mock|the build) succeeded but made no RPM)", Kind.FILES),
     (r"^given up after \d+ faults|^its worker died \d+ times", Kind.INFRASTRUCTURE),
     (r"^the frontend cannot take the result", Kind.INFRASTRUCTURE),
     (r"^missing dependencies: ", Kind.DEPENDENCIES),

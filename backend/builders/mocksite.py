@@ -13,7 +13,7 @@ from pathlib import Path
 from backend.builders import BuildRequest, mockconfig, reproducible
 from backend.chroot import Chroot
 from backend.config import Config
-from backend.exceptions import BuildError, ProtocolError, ToolError
+from backend.exceptions import InfrastructureError, ProtocolError, ToolError
 from backend.process import CLEAN_ENV
 
 GROUP = "mock"
@@ -117,13 +117,20 @@ def chroots(config: Config, machine: str = "") -> tuple[Chroot, ...]:
 
 
 def configuration(config: Config, chroot: Chroot) -> Path:
-    """The distribution's configuration of a chroot, or the mock user's own."""
+    """The distribution's configuration of a chroot, or the mock user's own.
+
+    Raises InfrastructureError: whoever asks has seen that the chroot is built here, so somebody
+    has just removed it.
+    """
     for directory in _directories(config):
         path = directory / f"{chroot}.cfg"
         if path.is_file():
             return path
     missing = config.builder_mock_configs / f"{chroot}.cfg"
-    raise BuildError(f"chroot {chroot} cannot be built here: there is no {missing}")
+    raise InfrastructureError(
+        f"chroot {chroot} cannot be built here any more: there is no {missing}: put it back, or"
+        " deactivate the chroot"
+    )
 
 
 def _directories(config: Config) -> list[Path]:

@@ -125,7 +125,8 @@ def _installing(ended: Ended) -> CoprBackendError:
     lines = [line.removeprefix("Error: ").removeprefix("Problem: ") for line in lines]
     if any(_SPACE in line for line in lines):
         return InfrastructureError(_FULL)
-    remote = [line for line in lines if _REMOTE.match(line)]
+    # The words of a missing package are the spec's: it may be called like a fault of ours.
+    remote = [line for line in lines if _REMOTE.match(line) and not _MISSING.search(line)]
     missing = list(dict.fromkeys(found[0] for line in lines if (found := _MISSING.search(line))))
     if remote:
         text = f"packages could not be fetched: {remote[-1]}"

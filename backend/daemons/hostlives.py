@@ -26,9 +26,11 @@ class Lives:
 
     def check(self, now: float) -> None:
         """Begin the checks that are due."""
-        for name in plan.checks(self._keeper.scene(now), self._errands.busy()):
-            work = hostwork.check(self._keeper.config, self._keeper.machines[name])
-            self._errands.send("check", name, work, self._keeper.config.hosts_check_timeout, now)
+        keeper = self._keeper
+        for name in plan.checks(keeper.scene(now), self._errands.busy()):
+            machine = keeper.machines[name]
+            work = hostwork.check(keeper.config, keeper.groups.get(machine.group), machine)
+            self._errands.send("check", name, work, keeper.config.hosts_check_timeout, now)
 
     def start(self, now: float) -> None:
         """Start as many as are missing."""
@@ -119,6 +121,8 @@ class Lives:
     def _started(self, machine: Machine, ended: Ended, now: float) -> None:
         number = int(ended.result.get("ticket", 0) or machine.ticket)
         machine = replace(machine, ticket=number)
+        address = str(ended.result.get("address", ""))
+        whose = pool.at_address(self._keeper.machines.values(), machine, address)
         if machine.state is not State.STARTING:
             self._keeper.put(machine)
         elif ended.kind == "ticket" and ended.error and ended.fault != "TicketLost":
@@ -126,7 +130,11 @@ class Lives:
         elif ended.error:
             self._start_failed(machine, ended.error, now)
             self._keeper.put(machine.to(State.ENDING, now, ended.error))
-        elif address := str(ended.result.get("address", "")):
+        elif whose:  # one machine under two names would be given to two sandboxes
+            why = f"{address} is the address of host {whose} already"
+            self._start_failed(machine, why, now)
+            self._keeper.put(machine.to(State.ENDING, now, why))
+        elif address:
             told = {name: str(ended.result.get(name, "")) for name in ("foreign", "data")}
             self._keeper.put(replace(machine.to(State.CHECKING, now), address=address, **told))  # type: ignore[arg-type]
         else:

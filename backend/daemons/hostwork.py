@@ -1,26 +1,41 @@
 """What the errands of the hosts helper do, each in a process of its own."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from backend.chroot import Chroot
 from backend.config import Config, Group
-from backend.exceptions import InfrastructureError
+from backend.exceptions import HostError, InfrastructureError
 from backend.hosts import commands, lease, ledger, resalloc
 from backend.hosts.pool import Kind, Machine
 
 Work = Callable[[], Mapping[str, Any]]
 
 
-def check(config: Config, machine: Machine) -> Work:
-    """Reach it, and ask whether it can build."""
+def check(config: Config, group: Group | None, machine: Machine) -> Work:
+    """Reach it, and ask whether it can build for any architecture of its group."""
 
     def work() -> dict[str, Any]:
         if machine.address != "local":
-            lease.connect(config, machine).close()
+            hosted = lease.connect(config, machine)
+            try:
+                _fitting(machine, hosted.chroots(), group.archs if group else ())
+            finally:
+                hosted.close()
         return {}
 
     return work
+
+
+def _fitting(machine: Machine, chroots: Iterable[Chroot], archs: Sequence[str]) -> None:
+    """Raises HostError when no build of the group can be for this host."""
+    built = {chroot.arch for chroot in chroots}
+    if archs and not built.intersection(archs):
+        raise HostError(
+            f"host {machine.name}: it builds for {', '.join(sorted(built)) or 'nothing'}, its group"
+            f" is for {', '.join(archs)}: correct archs, or take the host out of the group"
+        )
 
 
 def spawn(config: Config, group: Group, machine: Machine, prefix: str) -> Work:

@@ -22,6 +22,7 @@ from backend.exceptions import (
     ConfigError,
     CoprBackendError,
     HostError,
+    HostUnfit,
     InfrastructureError,
     Killed,
     ToolError,
@@ -188,7 +189,8 @@ class Leases:
             outcome = Outcome.WORKED
             raise
         except HostError as error:
-            outcome, why = Outcome.FAULT, str(error)
+            blamed = not isinstance(error, HostUnfit)
+            outcome, why = (Outcome.FAULT, str(error)) if blamed else (Outcome.NEUTRAL, "")
             self._forget(machine.name)
             raise
         finally:

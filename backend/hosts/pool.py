@@ -3,7 +3,7 @@
 Times are seconds since the epoch: they are kept across restarts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -179,6 +179,24 @@ class Scene:
     def of(self, group: int) -> list[Machine]:
         """The machines of a group."""
         return [machine for machine in self.machines.values() if machine.group == group]
+
+
+def at_address(machines: Iterable[Machine], new: Machine, address: str) -> str:
+    """The name of another machine that is at this address; empty if there is none.
+
+    A machine that is being ended exists still. A ticket that is being closed does not count: by
+    then its server may have given the host to the next.
+    """
+
+    def place(text: str) -> str:
+        return text.rpartition("@")[2].lower()
+
+    for machine in machines:
+        over = machine.kind is Kind.TICKET and machine.state is State.ENDING
+        other = machine.name != new.name and machine.address and not over
+        if other and place(machine.address) == place(address):
+            return machine.name
+    return ""
 
 
 def quarantine_pause(strikes: int) -> float:

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -54,6 +55,9 @@ else:
         signal.pause()
     while mood == "endless":
         print("x" * 65536)
+    if mood == "same":
+        (toys / "same").mkdir(exist_ok=True)
+        name = "same"
     print("garbage" if mood == "garbage" else json.dumps({"address": f"toy://u@{name}"}))
 """
 
@@ -236,6 +240,50 @@ def test_no_more_than_three_hosts_and_the_ill_ones_go_into_quarantine(top: Path)
         farm.close()
 
 
+def test_a_host_that_does_not_build_for_the_chroot_is_passed_over(pair: Farm) -> None:
+    for name in ("a", "b"):
+        (toys(pair) / name / "chroot").write_text(f"toy-2-{platform.machine()}")
+    try:
+        build = pair.submit(srpm(pair, "unfit"))
+        text = f"build {build}-toy-1-{platform.machine()}: host u@{{}} failed, moving to another"
+        wait_until(lambda: any(text.format(name) in log(pair) for name in ("a", "b")))
+        for name in ("a", "b"):
+            (toys(pair) / name / "chroot").unlink()
+        assert pair.wait(build) == "succeeded"
+        assert f"cannot be built there, only toy-2-{platform.machine()}" in log(pair)
+        # It does what it is for, and is no worse than before.
+        assert [host["faults"] for host in hosts(pair).values()] == [0, 0]
+    finally:
+        for name in ("a", "b"):
+            (toys(pair) / name / "chroot").unlink(missing_ok=True)
+
+
+def test_a_host_of_another_architecture_is_not_used(top: Path) -> None:
+    options = TOYS | {
+        "backend__group0_hosts": "toy://u@a toy://u@b",
+        "hosts__quarantine_after": "1",
+    }
+    farm = Farm(top, **options)
+    for name in ("a", "b"):
+        (toys(farm) / name).mkdir(parents=True)
+    (toys(farm) / "a" / "chroot").write_text("toy-1-z80")
+    (top / "state").chmod(0o700)
+    try:
+        farm.start()
+        farm.create()
+        wait_until(lambda: states(farm) == ["quarantined", "ready"])
+        assert "it builds for z80, its group is for" in hosts(farm)["u@a"]["reason"]
+        assert [farm.wait(farm.submit(srpm(farm, f"fit{i}"))) for i in range(3)] == 3 * [
+            "succeeded"
+        ]
+        assert lines(toys(farm) / "a" / "journal") == []
+        (toys(farm) / "a" / "chroot").unlink()
+        command(farm, "host", "resume", "u@a")
+        wait_until(lambda: states(farm) == ["ready", "ready"])
+    finally:
+        farm.close()
+
+
 # --- machines on demand ----------------------------------------------------------------------
 
 
@@ -356,6 +404,32 @@ def shown(farm: Farm, words: str) -> bool:
 
 def told(farm: Farm, build: int, words: str) -> bool:
     return words in why(farm, build)
+
+
+def test_one_machine_under_two_names_is_not_given_to_two(tmp_path: Path, top: Path) -> None:
+    where = tmp_path / "toys"
+    farm = start(tmp_path, top)
+    (where / "mood").write_text("same")
+    (where / "same").mkdir()
+    (where / "same" / "hold").touch()
+    try:
+        farm.start()
+        for project in ("p", "q"):
+            farm.create(project)
+        first = farm.submit(srpm(farm, "one"), "p")
+        wait_until(lambda: "begin" in lines(where / "same" / "journal"))
+        second = farm.submit(srpm(farm, "two"), "q")
+        words = "toy://u@same is the address of host"
+        wait_until(partial(told, farm, second, words), 60, words)
+        assert lines(where / "same" / "journal") == ["begin", "p"]
+        (where / "mood").write_text("good")
+        farm.redis.publish("copr-be:hosts:wake", "retry")
+        assert farm.wait(second) == "succeeded"
+        assert lines(where / "same" / "journal") == ["begin", "p"]
+        (where / "same" / "hold").unlink()
+        assert farm.wait(first) == "succeeded"
+    finally:
+        farm.close()
 
 
 def test_killed_in_the_middle_of_spawning_nothing_is_leaked(tmp_path: Path, top: Path) -> None:

@@ -1,7 +1,8 @@
 """Hosts that exist only as directories, for tests of pools: each does what its files say.
 
 `<statedir>/toys/<name>/`: without the directory nobody answers; with `down` neither; `fault`
-spoils builds through the host's fault; `hold` keeps them running. `journal` has what was built.
+spoils builds through the host's fault; `hold` keeps them running; `chroot` has the name of the
+only one that it builds for. `journal` has what was built.
 """
 
 import platform
@@ -48,6 +49,10 @@ class ToyHost(ToyBuilder):
         super().__init__(config)
         self.address = address
         self.place = self.toys / address.rpartition("@")[2].rpartition("/")[2]
+
+    def chroots(self) -> tuple[Chroot, ...]:
+        other = self.place / "chroot"
+        return (Chroot.parse(other.read_text()),) if other.exists() else super().chroots()
 
     def ping(self) -> None:
         if not self.place.is_dir() or (self.place / "down").exists():

@@ -253,6 +253,21 @@ def test_a_new_machine_has_time_to_come_up_and_one_on_demand_is_not_nursed() -> 
     assert (spoiled.state, spoiled.reason) == (State.ENDING, "hung")
 
 
+def test_one_address_is_one_machine() -> None:
+    there = [
+        cloud("a", address="ssh://root@10.0.0.1", state=State.ENDING),
+        cloud("t", address="ssh://root@10.0.0.3", kind=Kind.TICKET, state=State.ENDING),
+        cloud("u", address="ssh://root@10.0.0.4", kind=Kind.TICKET),
+    ]
+    new = cloud("new", state=State.STARTING)
+    assert pool.at_address(there, new, "ssh://mock@10.0.0.1") == "a"
+    assert pool.at_address(there, new, "ssh://root@10.0.0.1:2222") == ""
+    assert pool.at_address(there, new, "ssh://root@10.0.0.3") == ""  # given back
+    assert pool.at_address(there, new, "ssh://root@10.0.0.4") == "u"
+    assert pool.at_address(there, new, "") == ""
+    assert pool.at_address([*there, new], new, "ssh://root@10.0.0.9") == ""
+
+
 def test_a_used_ticket_is_given_back() -> None:
     ticket = cloud("t", "s", kind=Kind.TICKET)
     assert pool.released(ticket, Outcome.WORKED, "", 1.0, RULES).state is State.ENDING

@@ -11,7 +11,8 @@ from backend import config
 from backend.builders import mocksite
 from backend.builders.mockclean import Traces
 from backend.builders.mockrun import place
-from backend.exceptions import ToolError
+from backend.chroot import Chroot
+from backend.exceptions import InfrastructureError, ToolError
 
 GROUP = grp.struct_group(("mock", "x", 7777, ["ghost", "anna"]))
 ANNA = pwd.struct_passwd(("anna", "x", 4242, 4242, "", "/home/anna", "/bin/sh"))
@@ -83,6 +84,9 @@ def test_the_users_own_configurations_go_first(
     assert mocksite.configuration(opts, chroot) == tmp_path / "mock" / own.name
     own.touch()
     assert mocksite.configuration(opts, chroot) == own
+    gone = Chroot.parse("fedora-99-x86_64")
+    with pytest.raises(InfrastructureError, match=r"cannot be built here any more"):
+        mocksite.configuration(opts, gone)
 
 
 @pytest.mark.usefixtures("accounts")

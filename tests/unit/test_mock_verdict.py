@@ -80,6 +80,15 @@ def test_a_missing_package_is_the_packages_fault(root: bytes, text: str) -> None
     assert triage.of_message(str(error)) is Kind.DEPENDENCIES
 
 
+@pytest.mark.parametrize(
+    "named", ["checksum >= mismatch-1", "(checksum if mismatch)", "Failed to load x"]
+)
+def test_a_missing_package_may_be_called_like_a_fault_of_ours(named: str) -> None:
+    for words in (f"No matching package to install: '{named}'", f"nothing provides {named}"):
+        error = judge(Ended(code=30, output=STARTED, root=f"DEBUG util.py:4:  {words}\n".encode()))
+        assert type(error) is BuildError
+
+
 def test_a_dead_mirror_is_not() -> None:
     error = judge(Ended(code=30, output=STARTED, root=DEAD))
     assert type(error) is InfrastructureError
