@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from backend.exceptions import AlreadyRunning, CoprBackendError
-from backend.process import ProcessId
+from backend.processid import ProcessId
 
 #: A look at the pid file locks it for an instant; whoever meets that tries again, in seconds.
 _RETRY, _TRIES = 0.02, 15

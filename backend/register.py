@@ -7,7 +7,7 @@ from typing import Any, cast
 import redis
 
 from backend import constants as names
-from backend.process import ProcessId
+from backend.processid import ProcessId
 
 
 class Register:

@@ -8,7 +8,7 @@ from typing import Any
 from backend import constants as names
 from backend import wake
 from backend.exceptions import ProtocolError
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Queues, task_of
 
 

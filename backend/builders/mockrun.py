@@ -16,7 +16,8 @@ from pathlib import Path
 
 from backend.builders.mocksite import User
 from backend.exceptions import InfrastructureError, ToolError
-from backend.process import CLEAN_ENV, Child, ProcessId, Result, find, run
+from backend.process import CLEAN_ENV, Child, Result, find, run
+from backend.processid import ProcessId
 
 #: Seconds that mock has to clean up after SIGINT, and that it may take to die.
 GRACE = 8.0

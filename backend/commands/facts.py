@@ -14,7 +14,7 @@ from backend import __version__, constants, hostview, layout, publishboard
 from backend.commands.master import Master
 from backend.config import Config
 from backend.events import Event
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Queues
 from backend.records import troubles
 from backend.redis_server import connect

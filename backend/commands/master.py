@@ -12,7 +12,7 @@ from backend.config import Config
 from backend.constants import Exit
 from backend.exceptions import CoprBackendError
 from backend.locks import PidFile
-from backend.process import ProcessId
+from backend.processid import ProcessId
 
 
 class NotRunning(CoprBackendError):

@@ -15,7 +15,7 @@ from backend.commands.text import plain
 from backend.config import Config, Group
 from backend.exceptions import CoprBackendError
 from backend.hosts.lease import Leases
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.provenance.published import Published
 from backend.redis_server import connect
 from backend.site import Site

@@ -15,7 +15,7 @@ from backend.config import Config
 from backend.constants import Exit
 from backend.exceptions import CoprBackendError, FrontendError, FrontendRefused
 from backend.frontend import Frontend
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Queues
 from backend.records import troubles
 from backend.redis_server import connect

@@ -23,7 +23,7 @@ from backend.daemons.hostkeeper import HostKeeper
 from backend.events import Events
 from backend.hosts import ledger
 from backend.hosts.exchange import Exchange
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.redis_server import connect
 
 #: Longest pause between two turns, in seconds.

@@ -8,7 +8,7 @@ from backend import constants as names
 from backend.conveyor import Conveyor
 from backend.daemons.desk import Desk
 from backend.estimates import Busy, Waiting, forecast
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.scheduler import Rules, Use
 
 #: So many waiting tasks are written down, the first in order.

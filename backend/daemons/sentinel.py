@@ -17,7 +17,7 @@ import redis
 from backend import constants as names
 from backend.config import Config
 from backend.events import Events
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Queues
 from backend.sentinel import Sentinel, Step, View, WorkerView
 

@@ -33,7 +33,7 @@ from backend.exceptions import (
 from backend.frontend import Frontend
 from backend.line import Line
 from backend.monitor import STEP
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Claim, Queues
 from backend.redis_server import BLOCK_SECONDS, connect
 from backend.triage import Diagnosis, Kind

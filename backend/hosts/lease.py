@@ -30,7 +30,7 @@ from backend.exceptions import (
 from backend.hosts import ledger
 from backend.hosts.exchange import Exchange
 from backend.hosts.pool import Lease, Machine, Outcome, Request
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.site import Site
 
 #: A worker that waits looks by itself after so many seconds, should a message be lost.

@@ -17,7 +17,7 @@ from backend.builders.cgroup import Place
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.exceptions import BuildError, Killed
 from backend.hosts import connect
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from tests.hostile import attacks
 from tests.hostile.attacks import GREEN, KILLED, LIMITS, Attack
 

@@ -14,7 +14,7 @@ from backend import constants
 from backend.config import load
 from backend.daemons.sentinel import Watch
 from backend.events import Event, Events
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from tests.conftest import wait_until
 from tests.integration.farm import Farm, make_srpm, running
 

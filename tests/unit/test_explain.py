@@ -10,7 +10,7 @@ import pytest
 
 from backend import constants
 from backend.explain import Place, explain, explainer
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Queues
 from tests.unit.test_web_lab import CHROOTS, make_config, running_lab
 

@@ -22,7 +22,7 @@ from backend.exceptions import FrontendError, FrontendRefused
 from backend.fairshare import History
 from backend.frontend import Frontend
 from backend.outbox import Outbox
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Queues
 from backend.records import Told
 from tests.unit.test_core_values import pending

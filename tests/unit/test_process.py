@@ -13,7 +13,8 @@ import pytest
 
 from backend import process
 from backend.exceptions import ToolError
-from backend.process import Child, ProcessId, find, run
+from backend.process import Child, find, run
+from backend.processid import ProcessId
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[2]

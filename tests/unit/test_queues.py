@@ -11,7 +11,7 @@ from retask import Task as RetaskTask
 from backend import constants
 from backend.exceptions import Canceled, ProtocolError
 from backend.outbox import Outbox
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Queues
 
 

@@ -16,7 +16,7 @@ from backend import constants
 from backend.config import Config, Group
 from backend.daemons.sentinel import KEEP, Watch
 from backend.events import Event, Events
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Queues
 from tests.conftest import wait_until
 

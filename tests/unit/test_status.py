@@ -21,7 +21,7 @@ from backend.events import Events
 from backend.exceptions import CoprBackendError
 from backend.frontend import Frontend
 from backend.locks import PidFile
-from backend.process import ProcessId
+from backend.processid import ProcessId
 from backend.queues import Queues
 from backend.records import Trouble
 
