@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backend import disk, layout, logtail, obtain, rpmtask, triage
+from backend import disk, layout, logtail, obtain, resultsjson, rpmtask, triage
 from backend import workdir as workdirs
 from backend.admission import admit
 from backend.builders import Artifact
@@ -24,7 +24,7 @@ from backend.job import RpmTask, SourceTask, Task
 from backend.monitor import FETCH, BuildMonitor
 from backend.queues import Claim
 from backend.repository import Manners
-from backend.results import ResultDir, results_json_source
+from backend.results import ResultDir
 from backend.resume import earlier, resume, source_report
 from backend.rpmstep import rpms
 from backend.workshop import Workshop, bench, who
@@ -140,7 +140,7 @@ def _source(
     results.write_spec(info.spec_name, info.spec)
     if made.checkout:
         results.write_document(layout.CHECKOUT, made.checkout.note())
-    document = results_json_source(info, task.distributions)
+    document = resultsjson.of_source(info, task.distributions)
     results.write_json(document)
     results.output(f"Source package {package.name} {package.evr} is ready\n".encode())
     results.mark_success()

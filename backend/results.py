@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from backend import logpack
-from backend.builders import Artifact, Package, SourceInfo
+from backend.builders import Artifact
 from backend.disk import DIR_MODE, FILE_MODE, append, make_directory, sync, write_file
 from backend.exceptions import BuildError, InfrastructureError
 from backend.layout import (
@@ -36,32 +36,6 @@ from backend.repo import scan
 
 _LOG_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPEC_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]*\.spec")
-
-
-def results_json_rpm(packages: Sequence[Package]) -> dict[str, Any]:
-    """Content of results.json, and of `results` in the final update, of an RPM build."""
-    return {"packages": [_identity(package) | {"arch": package.arch} for package in packages]}
-
-
-def results_json_source(info: SourceInfo, distributions: Sequence[str]) -> dict[str, Any]:
-    """The same of a source build; `distributions` must name those of every chroot."""
-    lists = {
-        "exclusivearch": info.exclusivearch,
-        "excludearch": info.excludearch,
-        "buildarch": info.buildarch,
-    }
-    tags = {name: list(arches) for name, arches in lists.items() if arches}
-    by_distribution = {distribution: dict(tags) for distribution in distributions}
-    return _identity(info.package) | {"architecture_specific_tags": by_distribution}
-
-
-def _identity(package: Package) -> dict[str, Any]:
-    return {
-        "name": package.name,
-        "epoch": package.epoch,
-        "version": package.version,
-        "release": package.release,
-    }
 
 
 @contextlib.contextmanager

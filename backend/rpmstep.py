@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend import builderlogs, obtain, rpmtask, sign
+from backend import builderlogs, obtain, resultsjson, rpmtask, sign
 from backend.builders import Artifact, Builder, BuildRequest, Package
 from backend.exceptions import BuildError, HostUnfit
 from backend.job import RpmTask
 from backend.monitor import FETCH, HANG, BuildMonitor
 from backend.repository import Manners
-from backend.results import ResultDir, results_json_rpm
+from backend.results import ResultDir
 from backend.resume import summary
 from backend.site import Site
 from backend.workshop import Workshop, bench, who
@@ -94,7 +94,7 @@ def _published(
     packages: Sequence[Package],
 ) -> dict[str, Any]:
     """Make what was placed count; returns what the final report says of it."""
-    document = results_json_rpm(packages)
+    document = resultsjson.of_rpm(packages)
     results.write_json(document)
     _publish(shop, task, results, monitor, new=bool(packages))
     return {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backend import results
+from backend import resultsjson
 from backend.builders import Artifact, Package, SourceInfo
 from backend.exceptions import BuildError, InfrastructureError
 from backend.results import ResultDir
@@ -225,7 +225,7 @@ def test_a_spec_name_must_be_a_plain_one(tmp_path: Path, name: str) -> None:
 
 
 def test_results_of_an_rpm_build_have_exactly_the_keys_of_the_protocol() -> None:
-    assert results.results_json_rpm([HELLO, SOURCE]) == {
+    assert resultsjson.of_rpm([HELLO, SOURCE]) == {
         "packages": [
             {"name": "hello", "epoch": None, "version": "2.8", "release": "1", "arch": "noarch"},
             {"name": "hello", "epoch": 3, "version": "2.8", "release": "1", "arch": "src"},
@@ -236,16 +236,15 @@ def test_results_of_an_rpm_build_have_exactly_the_keys_of_the_protocol() -> None
 def test_results_of_a_source_build_cover_every_distribution() -> None:
     plain = SourceInfo(package=SOURCE, spec_name="hello.spec", spec=b"")
     identity = {"name": "hello", "epoch": 3, "version": "2.8", "release": "1"}
-    assert results.results_json_source(plain, ("debian-12", "fedora-41")) == identity | {
+    assert resultsjson.of_source(plain, ("debian-12", "fedora-41")) == identity | {
         "architecture_specific_tags": {"debian-12": {}, "fedora-41": {}}
     }
     tagged = SourceInfo(
         package=SOURCE, spec_name="x.spec", spec=b"",
         exclusivearch=("x86_64",), buildarch=("noarch",),
     )  # fmt: skip
-    assert results.results_json_source(tagged, ("fedora-41",))["architecture_specific_tags"] == {
-        "fedora-41": {"exclusivearch": ["x86_64"], "buildarch": ["noarch"]}
-    }
+    by_distribution = resultsjson.of_source(tagged, ("fedora-41",))["architecture_specific_tags"]
+    assert by_distribution == {"fedora-41": {"exclusivearch": ["x86_64"], "buildarch": ["noarch"]}}
 
 
 def test_two_starts_of_a_build_never_work_in_one_directory(tmp_path: Path) -> None:
