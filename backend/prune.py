@@ -1,4 +1,4 @@
-"""Looks at the results on disk, and removes what `pruning` has decided on.
+"""Removes the results that `pruning` has decided on, of what `prune_scan` has found.
 
 Safe beside publishers, and to be killed at any point: what is going to go is marked first,
 leaves all metadata under the repository's lock, gets a hidden name, and only then is deleted.
@@ -6,7 +6,6 @@ The next run finishes what is left.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -15,17 +14,16 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from backend import layout, pruning
+from backend import pruning
 from backend.config import Config
 from backend.constants import SRPM_CHROOT
 from backend.disk import write_file
 from backend.exceptions import CoprBackendError
 from backend.locks import exclusive
-from backend.pruning import ALL, LOGS, PACKAGES, Found, Known, Rules, Step
-from backend.repository import LOCK, Manners, listed, policy, withdraw
+from backend.prune_scan import MARK, METADATA, is_log, results, subdirectories
+from backend.pruning import ALL, LOGS, Known, Rules, Step
+from backend.repository import LOCK, Manners, policy, withdraw
 
-#: In a result directory that is going to be removed; holds how much of it.
-MARK = ".pruning"
 #: Prefix of directories that are being deleted.
 GONE = ".pruned-"
 #: Seconds that a prune waits for another one.
@@ -116,14 +114,14 @@ class Pruner:
     def _ended(self, directory: Path, known: Known, now: float) -> dict[str, str]:
         if not known.auto:
             return {}
-        names = [repo.name for repo in _subdirectories(directory) if repo.name != SRPM_CHROOT]
+        names = [repo.name for repo in subdirectories(directory) if repo.name != SRPM_CHROOT]
         return pruning.ended_chroots(self.rules, names, now)
 
     def _directories(self) -> Iterator[Path]:
-        for owner in _subdirectories(self.config.destdir):
+        for owner in subdirectories(self.config.destdir):
             if self.owner and owner.name != self.owner:
                 continue
-            for directory in _subdirectories(owner):
+            for directory in subdirectories(owner):
                 if not self.project or directory.name.partition(":")[0] == self.project:
                     yield directory
 
@@ -175,7 +173,7 @@ class Pruner:
 
     def _drop_chroot(self, piece: Work) -> None:
         repo = piece.repo
-        left = [entry.name for entry in _subdirectories(repo) if entry.name not in _METADATA]
+        left = [entry.name for entry in subdirectories(repo) if entry.name not in METADATA]
         if left:
             self.say(f"{repo}: {piece.ended}, but {left[0]} is still there")
             return
@@ -189,13 +187,10 @@ class Pruner:
         """What a prune that was killed had begun to delete."""
         places = {directory.parent for directory in self._directories()}
         for directory in self._directories():
-            places |= {directory, *_subdirectories(directory)}
+            places |= {directory, *subdirectories(directory)}
         for place in places:
             for left in place.glob(f"{GONE}*"):
                 shutil.rmtree(left, ignore_errors=True)
-
-
-_METADATA = ("repodata", layout.DEVEL)
 
 
 @contextlib.contextmanager
@@ -218,80 +213,6 @@ def _by_chroot(
         yield Work(repo=directory / chroot, known=known, steps=own, ended=ended.get(chroot, ""))
 
 
-def _subdirectories(path: Path) -> list[Path]:
-    """Real directories that are nobody's private ones, by name."""
-    try:
-        with os.scandir(path) as entries:
-            names = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [path / name for name in sorted(names) if not name.startswith(".")]
-
-
-def results(directory: Path, *, devel: bool = False) -> Iterator[Found]:
-    """The result directories of a project directory; `devel`: the project publishes by hand."""
-    for repo in _subdirectories(directory):
-        released = listed(repo) if devel and repo.name != SRPM_CHROOT else ()
-        for path in _subdirectories(repo):
-            if path.name not in _METADATA:
-                with contextlib.suppress(FileNotFoundError):  # deleted while we look
-                    yield replace(_look(path), released=path.name in released)
-
-
-def _look(path: Path) -> Found:
-    packages = logs = 0
-    newest = 0.0
-    for entry in path.iterdir():
-        if entry.name == MARK:
-            continue
-        for file in entry.rglob("*") if entry.name == layout.PREVIOUS else (entry,):
-            status = file.stat(follow_symlinks=False)
-            newest = max(newest, status.st_mtime)
-            size = status.st_blocks * 512 if status.st_nlink == 1 else 0
-            if _is_log(entry):
-                logs += size
-            else:
-                packages += size
-    return Found(
-        owner=path.parents[2].name,
-        dirname=path.parents[1].name,
-        chroot=path.parent.name,
-        name=path.name,
-        good=(path / layout.SUCCESS).is_file(),
-        since=newest or path.stat().st_mtime,
-        packages=packages,
-        logs=logs,
-        begun=_begun(path),
-        # What a rollback withholds may be given back by the next one.
-        busy=_busy(path) or (path / layout.WITHHELD).is_file(),
-    )
-
-
-def _begun(path: Path) -> str:
-    try:
-        text = (path / MARK).read_text("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
-    return text if text == PACKAGES else ALL
-
-
-def _busy(path: Path) -> bool:
-    """A worker holds the directory of the build in hand."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
-def _is_log(entry: Path) -> bool:
-    name = entry.name
-    return name in (layout.BUILD_INFO, layout.PREVIOUS) or name.endswith((".log", ".log.gz"))
-
-
 def discard(path: Path) -> None:
     """Delete a directory: it disappears at one instant, whatever happens while it is deleted."""
     hidden = path.with_name(GONE + path.name)
@@ -306,7 +227,7 @@ def _strip(path: Path, *, logs: bool) -> None:
     if not path.is_dir():
         return
     for entry in path.iterdir():
-        if entry.name == MARK or _is_log(entry) != logs:
+        if entry.name == MARK or is_log(entry) != logs:
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
