@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from backend.constants import ActionType
 from backend.exceptions import ProtocolError
-from backend.job import component
+from backend.taskfields import component
 
 
 @dataclass(frozen=True, kw_only=True)

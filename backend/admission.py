@@ -8,7 +8,8 @@ from typing import Any
 from backend.constants import SRPM_CHROOT, Status
 from backend.exceptions import ProtocolError
 from backend.frontend import Frontend
-from backend.job import RpmTask, SourceTask, split_task_id
+from backend.job import RpmTask, SourceTask
+from backend.taskfields import split_task_id
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from operator import attrgetter
 from typing import Protocol
 
-from backend.job import PendingTask
+from backend.pending import PendingTask
 
 #: Priorities are 0 (first) to 3; see PendingTask.
 PRIORITIES = range(4)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from backend.backlog import Backlog
 from backend.fairshare import History
-from backend.job import PendingTask
 from backend.limits import Counts
+from backend.pending import PendingTask
 
 #: A task that has ended is not believed to be new for so long, in seconds; see `wake.MAX_AGE`.
 MEMORY = 60.0

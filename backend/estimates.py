@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from backend.backlog import Arranged
-from backend.job import PendingTask
+from backend.pending import PendingTask
 from backend.scheduler import Rules, Use, in_order
 
 #: One that runs longer than usual is expected to take at least so much longer still.

@@ -19,7 +19,7 @@ from backend.exceptions import (
     FrontendSilent,
     ProtocolError,
 )
-from backend.job import PendingTask
+from backend.pending import PendingTask
 
 #: Largest answer that is read, in bytes.
 MAX_ANSWER = 64 * 1024**2

@@ -3,7 +3,7 @@
     <destdir>/<owner>/<dirname>/<chroot>/<build>-<package>/      RPM build
     <destdir>/<owner>/<dirname>/srpm-builds/<build>/             source build
 
-Pure: joins names that `backend.job` has checked already.
+Pure: joins names that `backend.taskfields` has checked already.
 """
 
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Protocol
 from urllib.parse import quote, unquote
 
 from backend.constants import SRPM_CHROOT
-from backend.job import Task, component
+from backend.job import Task
+from backend.taskfields import component
 
 BUILDER_LOG = "builder-live.log"
 BACKEND_LOG = "backend.log"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from backend.config import Config
-from backend.job import PendingTask
+from backend.pending import PendingTask
 
 
 @dataclass(frozen=True, kw_only=True)

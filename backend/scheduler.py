@@ -11,8 +11,8 @@ from typing import Protocol
 
 from backend.backlog import PRIORITIES, Arranged, Backlog, Pile
 from backend.fairshare import GUESS
-from backend.job import PendingTask
 from backend.limits import Counts, Limits
+from backend.pending import PendingTask
 
 #: Use, age, owner, the owner's next task, and those after it: a turn in the heap of owners.
 _Turn = tuple[float, tuple[int, str], str, PendingTask, Iterator[PendingTask]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.exceptions import ProtocolError
-from backend.job import PendingTask
+from backend.pending import PendingTask
 
 #: Why somebody wakes the grabber.
 REASONS = ("new", "cancel", "outbox", "free", "dead", "drain", "mark")

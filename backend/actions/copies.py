@@ -13,11 +13,11 @@ from backend.actions.yard import Yard, disk, remove
 from backend.constants import SRPM_CHROOT
 from backend.disk import FILE_MODE, make_directory
 from backend.exceptions import ActionError
-from backend.job import component
 from backend.process import find, run
 from backend.repository import publish
 from backend.rpmfile import is_signed
 from backend.sign import ProjectSigner
+from backend.taskfields import component
 
 _PART = ".copying-"
 

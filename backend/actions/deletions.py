@@ -9,8 +9,8 @@ from backend.action import Action
 from backend.actions.yard import Yard, remove
 from backend.constants import SRPM_CHROOT
 from backend.exceptions import ActionError
-from backend.job import component
 from backend.repository import withdraw
+from backend.taskfields import component
 
 
 def project(action: Action, yard: Yard) -> None:

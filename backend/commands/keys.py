@@ -15,11 +15,11 @@ from backend.config import Config
 from backend.constants import Exit
 from backend.exceptions import CoprBackendError, ProtocolError
 from backend.identity import Identity
-from backend.job import component
 from backend.locks import exclusive
 from backend.signing import Project
 from backend.signing.gpg import GpgBackend
 from backend.signing.store import Key
+from backend.taskfields import component
 
 _LOCK = "resign.lock"
 

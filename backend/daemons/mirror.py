@@ -3,7 +3,7 @@
 import time
 
 from backend.daemons.desk import Desk
-from backend.job import PendingTask
+from backend.pending import PendingTask
 
 #: After a fetch the next one waits so many times its duration, but no longer than CALM seconds.
 MANNERS = 5.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from backend import scheduler
-from backend.job import PendingTask
+from backend.pending import PendingTask
 from tests.bench.daemon import load
 
 _ARCHS = ("x86_64", "aarch64", "ppc64le", "s390x")

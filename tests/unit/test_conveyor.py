@@ -6,7 +6,7 @@ import pytest
 
 from backend.conveyor import MEMORY, Conveyor
 from backend.fairshare import History
-from backend.job import PendingTask
+from backend.pending import PendingTask
 from tests.unit.test_core_values import pending
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from backend import layout, pool, scheduler
 from backend.chroot import Chroot, from_os_release
 from backend.exceptions import CoprBackendError, ProtocolError
-from backend.job import PendingTask, RpmTask, SourceTask, split_task_id
+from backend.job import RpmTask, SourceTask
+from backend.pending import PendingTask
+from backend.taskfields import split_task_id
 
 RPM_RECORD: dict[str, Any] = {
     "task_id": "7-debian-12-x86_64",

@@ -5,8 +5,8 @@ from typing import Any
 
 from backend.backlog import Backlog
 from backend.estimates import Busy, Waiting, forecast
-from backend.job import PendingTask
 from backend.limits import Counts, Limits
+from backend.pending import PendingTask
 from backend.scheduler import EQUAL, Slots, plan
 from tests.unit.test_core_values import pending
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from backend.backlog import Backlog
 from backend.fairshare import History
-from backend.job import PendingTask
 from backend.limits import Counts, Limits
+from backend.pending import PendingTask
 from backend.scheduler import Plan, Slots, Use, in_order, plan
 from tests.unit.test_core_values import pending
 
