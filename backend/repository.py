@@ -16,19 +16,13 @@ from pathlib import Path
 from backend import layout, publishboard, sign
 from backend.config import Config
 from backend.disk import make_directory
-from backend.exceptions import CoprBackendError, InfrastructureError, ToolError
+from backend.exceptions import InfrastructureError, ToolError
 from backend.layout import DEVEL, SUCCESS
 from backend.locks import exclusive
-from backend.repo import check, chunks, compare, repomd, rollback, states, tickets, transaction
+from backend.repo import chunks, repomd, states, tickets, transaction
 from backend.repo.compare import Choose, Order, Signer
-from backend.repo.rollback import Done
 from backend.repo.states import PRIVATE
 from backend.repo.tickets import Answer, Ticket, Wish
-
-__all__ = [
-    "LOCK", "Choose", "Manners", "Policy", "Signer", "is_published", "listed", "policy",
-    "problems", "publish", "rebuild", "retract", "roll_back", "withdraw",
-]  # fmt: skip
 
 LOCK = ".repo.lock"
 #: Whoever waits looks so often whether it still may, in seconds.
@@ -108,11 +102,11 @@ def publish(
     Raises InfrastructureError; what was published before is then still in place. An RPM that
     createrepo_c cannot read is left out, and said so.
     """
-    order = _order(repo, devel_url, manners, policy, choose=choose)
+    order = order_of(repo, devel_url, manners, policy, choose=choose)
     if choose:
-        with _alone(order, manners):
+        with alone(order, manners):
             manners.check()
-            _tell(manners, transaction.run(order, _queue(repo)))
+            tell(manners, transaction.run(order, queue(repo)))
         return
     wish = Wish(
         who=manners.who or str(os.getpid()),
@@ -127,7 +121,7 @@ def publish(
             raise InfrastructureError(f"cannot publish {repo / build}: it is gone")
 
 
-def _order(
+def order_of(
     repo: Path,
     devel_url: str,
     manners: Manners,
@@ -136,6 +130,10 @@ def _order(
     choose: Choose | None = None,
     fresh: bool = False,
 ) -> Order:
+    """What is to be made: the metadata of `repo` or, with `devel_url`, those in `devel/`.
+
+    `choose` as in `publish`; `fresh`: from the packages alone, whatever earlier metadata say.
+    """
     return Order(
         repo=repo,
         place=repo / DEVEL if devel_url else repo,
@@ -151,11 +149,13 @@ def _order(
     )
 
 
-def _queue(repo: Path) -> Path:
+def queue(repo: Path) -> Path:
+    """Where those who publish in `repo` leave their tickets."""
     return repo / PRIVATE / tickets.QUEUE
 
 
-def _tell(manners: Manners, notes: Collection[str]) -> None:
+def tell(manners: Manners, notes: Collection[str]) -> None:
+    """Say each of them."""
     for note in notes:
         manners.say(note)
 
@@ -167,21 +167,21 @@ class _Settled(Exception):
 def _fulfil(order: Order, wish: Wish, manners: Manners, mark: Callable[[], None] | None) -> Answer:
     """Wait until the wish is fulfilled, by whoever gets the repository first; not by others if
     there is something to be called."""
-    with _errors(order.repo), Ticket(_queue(order.repo), wish, alone=bool(mark)) as ticket:
+    with _errors(order.repo), Ticket(queue(order.repo), wish, alone=bool(mark)) as ticket:
         try:
-            with _alone(order, manners, ticket):
+            with alone(order, manners, ticket):
                 if ticket.answer is None:
                     if not ticket.taken:
                         manners.check()
                     if mark:
                         ticket.share()  # should we be killed after it, others look here
                         mark()
-                    _tell(manners, transaction.run(order, _queue(order.repo)))
+                    tell(manners, transaction.run(order, queue(order.repo)))
                     return ticket.answer or Answer(granted=False)
         except _Settled:
             pass
         answer = ticket.answer or Answer(granted=False)
-    _tell(manners, answer.notes)
+    tell(manners, answer.notes)
     return answer
 
 
@@ -195,8 +195,9 @@ def _errors(repo: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(order: Order, manners: Manners, ticket: Ticket | None = None) -> Iterator[None]:
-    """Be the only publisher, or raise _Settled because another one has done it."""
+def alone(order: Order, manners: Manners, ticket: Ticket | None = None) -> Iterator[None]:
+    """Be the only publisher. Errors as in `publish`; raises _Settled when another one has done
+    what `ticket` asks for."""
     checked = time.monotonic()
 
     def waiting(holder: str) -> None:
@@ -237,7 +238,7 @@ def retract(
     with _errors(repo):
         known = (
             (repo / name / SUCCESS).exists()
-            or any(name in wish.names for wish, _ in tickets.waiting(_queue(repo)))
+            or any(name in wish.names for wish, _ in tickets.waiting(queue(repo)))
             or name in listed(repo / DEVEL if devel_url else repo)
         )
     if known:
@@ -281,56 +282,3 @@ def listed(place: Path) -> frozenset[str]:
 def is_published(repo: Path) -> bool:
     """True when there is a repository, be it empty."""
     return (repo / "repodata" / repomd.NAME).is_file()
-
-
-def roll_back(
-    repo: Path,
-    state: int | None = None,
-    *,
-    devel: bool = False,
-    manners: Manners = Manners(),
-    policy: Policy = Policy(),
-) -> Done:
-    """Go back to a state that was published before (None: the one before), in one step.
-
-    Builds that it does not list are withheld until another rollback gives them back. With `devel`
-    it is about the metadata of a project that publishes by hand which list everything; released
-    builds stay in them. Raises CoprBackendError when there is no such state.
-    """
-    orders = _places(repo, manners, policy)
-    if devel and len(orders) == 1:
-        raise CoprBackendError(f"{repo} has no {DEVEL}/ metadata: its project publishes at once")
-    order = orders[devel]
-    with _alone(order, manners):
-        return rollback.roll_back(order, state, _queue(repo))
-
-
-def rebuild(repo: Path, *, manners: Manners = Manners(), policy: Policy = Policy()) -> None:
-    """Make all metadata of `repo` anew from the packages on disk, believing nothing else."""
-    for order in _places(repo, manners, policy):
-        with _alone(order, manners):
-            subset = order.place == repo and is_published(repo / DEVEL)
-            known = compare.listed(order.place) if subset else frozenset()
-            chosen: Choose | None = (lambda _now, names=known: names) if subset else None
-            whole = _order(repo, order.baseurl, manners, policy, choose=chosen, fresh=True)
-            _tell(manners, transaction.run(whole, _queue(repo)))
-
-
-def problems(repo: Path, *, manners: Manners = Manners()) -> list[str]:
-    """What is wrong with the metadata of `repo`, one line each; reads every package."""
-    found = []
-    for order in _places(repo, manners, Policy()):
-        with _alone(order, manners):
-            subset = order.place == repo and is_published(repo / DEVEL)
-            found += check.problems(order, subset=subset)
-    return found
-
-
-def _places(repo: Path, manners: Manners, policy: Policy) -> list[Order]:
-    """The main metadata and, of a project that publishes by hand, the other."""
-    orders = [_order(repo, "", manners, policy)]
-    state = states.live(repo / DEVEL)
-    made = state.manifest() if state else None
-    if made and made.head.baseurl:
-        orders.append(_order(repo, made.head.baseurl, manners, policy))
-    return orders

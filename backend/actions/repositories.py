@@ -9,7 +9,8 @@ from backend.action import Action
 from backend.actions.yard import Yard, disk
 from backend.disk import FILE_MODE, make_directory, sync
 from backend.exceptions import ActionError, BuildError, InfrastructureError
-from backend.repository import Choose, publish
+from backend.repo.compare import Choose
+from backend.repository import publish
 from backend.sources import download
 
 #: Largest group file that is fetched, in bytes.

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend import layout, repository
+from backend import layout, repository, repository_repair
 from backend.commands.text import count, plain
 from backend.config import Config
 from backend.constants import Exit
@@ -88,7 +88,7 @@ def _states(repo: Path, *, as_json: bool) -> int:
 
 
 def _check(repo: Path, *, as_json: bool) -> int:
-    found = repository.problems(repo, manners=_manners("repo check"))
+    found = repository_repair.problems(repo, manners=_manners("repo check"))
     if as_json:
         print(json.dumps({"repository": str(repo), "problems": found}, indent=2))
     else:
@@ -101,10 +101,10 @@ def _check(repo: Path, *, as_json: bool) -> int:
 def _change(config: Config, repo: Path, order: Order) -> int:
     policy, manners = repository.policy(config, repo), _manners(f"repo {order.what}")
     if order.what == "rebuild":
-        repository.rebuild(repo, manners=manners, policy=policy)
+        repository_repair.rebuild(repo, manners=manners, policy=policy)
         print(f"{repo}: made anew")
         return Exit.OK
-    done = repository.roll_back(
+    done = repository_repair.roll_back(
         repo, order.state, devel=order.devel, manners=manners, policy=policy
     )
     print(f"{repo}: back again, as state {done.state}, with {count(done.builds, 'build')}")

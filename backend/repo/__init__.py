@@ -1,4 +1,5 @@
-"""How a repository's metadata is made and swapped; `backend.repository` is the door to it.
+"""How a repository's metadata is made and swapped; `backend.repository` is the door to it,
+and to repairs `backend.repository_repair`.
 
 `chunks` has createrepo_c describe packages, `writer` makes metadata files of such descriptions
 and of compressed blocks that exist already, `manifest` says what is in which block, `states`

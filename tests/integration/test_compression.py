@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from backend import repository
+from backend import repository, repository_repair
 from backend.exceptions import InfrastructureError
 from backend.repo import codec, compare
-from backend.repository import Policy, publish
+from backend.repository import Manners, Policy, publish
 from tests.bench import rpms
 from tests.integration.repositories import listed, references
 
@@ -65,7 +65,7 @@ def test_builds_come_and_go(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     publish(tmp_path, without=names[3:5], policy=policy)
     wanted = {*names[:3], *names[5:], new}
     assert repository.listed(tmp_path) == wanted
-    assert repository.problems(tmp_path) == []
+    assert repository_repair.problems(tmp_path, manners=Manners()) == []
     live = {path.name for path in (tmp_path / "repodata").glob(f"*-primary.xml{SUFFIXES[name]}")}
     assert live
 
@@ -103,7 +103,7 @@ def test_databases_besides_list_the_same(tmp_path: Path) -> None:
         found = {row[0] for row in database.execute("SELECT location_href FROM packages")}
     assert found == listed(repo)
     assert len(found) == 4
-    assert repository.problems(repo) == []
+    assert repository_repair.problems(repo, manners=Manners()) == []
     (last,) = rpms.fill(repo, 20, 1, success=False)
     publish(repo, build=last)
     assert "primary_db" not in references((repo / "repodata/repomd.xml").read_bytes())

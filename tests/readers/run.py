@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend import repository
+from backend import repository, repository_repair
+from backend.repository import Manners
 from tests import metadata
 from tests.bench import rpms
 from tests.integration.repositories import hidden
@@ -158,7 +159,7 @@ def _verify(repo: Path, top: Path, publishers: _Publishers, outcome: Outcome) ->
     outcome.violations += [f"{name} stayed" for name in sorted(publishers.dropped & listed)]
     outcome.violations += [f"{name}: mark or metadata" for name in sorted(marked ^ listed)]
     outcome.violations += [f"left: {path}" for path in hidden(repo)]
-    outcome.violations += repository.problems(repo)
+    outcome.violations += repository_repair.problems(repo, manners=Manners())
     work = top / "work"
     work.mkdir()
     names = {os.fsdecode(name) for name in listed}
