@@ -1,6 +1,5 @@
 """Reads `copr-be.conf` into one frozen value; every problem is one `ConfigError` line."""
 
-import configparser
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from backend.configfile import sections
 from backend.configwords import (
     idle_groups,
     wrong_archs,
@@ -208,38 +208,8 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
     `overrides` are `section.key` → text, as from `-o web.port=5001`; they win over the file.
     Raises ConfigError that names the file, the key and the remedy, for all problems at once.
     """
-    parser = configparser.ConfigParser(interpolation=None, strict=True)
-    try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"configuration {path} does not exist: create it from copr-be.conf.example,"
-            " or name another file with -c"
-        ) from None
-    except PermissionError as error:
-        raise ConfigError(
-            f"cannot read configuration {path}: {error.strerror}:"
-            " run this as root or as the daemon's user, or name a readable file with -c"
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read configuration {path}: {error.strerror}: name a readable file with -c"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"cannot read configuration {path}: it is no UTF-8 text: name another file with -c"
-        ) from error
-    except configparser.Error as error:
-        raise ConfigError(f"{' '.join(str(error).split())}: correct that line") from error
-    for dotted, value in (overrides or {}).items():
-        section, dot, key = dotted.partition(".")
-        if not dot:
-            raise ConfigError(f"option {dotted!r}: write <section>.<key>=<value>")
-        if not parser.has_section(section):
-            parser.add_section(section)
-        parser.set(section, key, value)
     known = frozenset(f"{option.section}.{option.name}" for option in OPTIONS if not option.group)
-    raw, notes = translate({name: dict(parser.items(name)) for name in parser.sections()}, known)
+    raw, notes = translate(sections(path, overrides or {}), known)
     return _build(path, raw, notes)
 
 
