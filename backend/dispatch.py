@@ -7,13 +7,14 @@ import argparse
 import faulthandler
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from backend.arguments import parser
 from backend.config import Config, load
 from backend.constants import Exit
-from backend.exceptions import ConfigError
+from backend.exceptions import ConfigError, CoprBackendError
+from backend.loading import Loading
 
 
 def overrides(args: argparse.Namespace) -> dict[str, str]:
@@ -47,7 +48,8 @@ def _run(args: argparse.Namespace) -> int:
         from backend.commands import daemonize  # noqa: PLC0415
 
         return daemonize.run(args.config.absolute(), ext_opts)
-    from backend.daemons.backend import run_backend  # noqa: PLC0415
+    with Loading():
+        from backend.daemons.backend import run_backend  # noqa: PLC0415
 
     faulthandler.enable()  # systemd's watchdog sends ABRT: then it says where it hung
     run_backend(args.config.absolute(), ext_opts)
@@ -203,7 +205,8 @@ def _root(args: argparse.Namespace) -> int:
 
 
 def _quickstart(args: argparse.Namespace) -> int:
-    from backend.quickstart import run  # noqa: PLC0415
+    with Loading():
+        from backend.quickstart import run  # noqa: PLC0415
 
     return run(args.state, once=args.once, port=args.port)
 
@@ -257,3 +260,21 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "example-config": _example,
     "man-page": _man_page,
 }
+
+
+def perform(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says; every expected problem is one line on stderr and an exit
+    code. Ctrl-C leaves as KeyboardInterrupt."""
+    try:
+        args = parser().parse_args(argv)
+        return int(COMMANDS[args.command](args))
+    except ConfigError as error:
+        for problem in error.problems:
+            complain(problem)
+        return Exit.USAGE
+    except CoprBackendError as error:
+        complain(str(error))
+        return int(error.exit_code)
+    except BrokenPipeError:  # `copr_be.py status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
