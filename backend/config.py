@@ -122,9 +122,9 @@ class Config:
     builder_max_log: int
     builder_max_download: int
     builder_network: bool
-    hosts_identity: Path
-    hosts_known_hosts: Path
-    hosts_ssh_config: Path
+    hosts_identity: Path | str
+    hosts_known_hosts: Path | str
+    hosts_ssh_config: Path | str
     hosts_connect_timeout: int
     hosts_timeout: int
     hosts_python: str

@@ -5,7 +5,6 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from backend import sign
 from backend.builders.cgroup import Nowhere
 from backend.builders.plugin import load_builder, try_out
 from backend.builders.sandbox import groups
-from backend.commands import facts, webchecks
+from backend.commands import facts, hostchecks, webchecks
+from backend.commands.account import Account
 from backend.commands.finding import CONFIGURATION, Finding
 from backend.commands.master import Master
 from backend.commands.text import size
@@ -30,40 +30,6 @@ from backend.redis_server import SOCKET_NAME, check_url, connect
 FULL, LOW = 256 * 1024**2, 5 * 1024**3
 #: BLMOVE is from 6.2.
 REDIS_NEEDED = (6, 2)
-
-
-@dataclass(frozen=True)
-class Account:
-    """Whose rights the daemon will have."""
-
-    uid: int
-    gids: frozenset[int]
-
-    @classmethod
-    def mine(cls) -> "Account":
-        """Of this process."""
-        return cls(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
-
-    @classmethod
-    def of(cls, identity: Identity | None) -> "Account":
-        """Of the configured user, or else of this process."""
-        if identity is None:
-            return cls.mine()
-        groups = os.getgrouplist(identity.name, identity.gid) if identity.name else []
-        return cls(identity.uid, frozenset({identity.gid, *groups}))
-
-    def may_write(self, path: Path) -> bool:
-        """True if it may make files in the directory."""
-        info = path.stat()
-        if self.uid == 0:
-            return os.access(path, os.W_OK | os.X_OK)
-        if info.st_uid == self.uid:
-            needed = stat.S_IWUSR | stat.S_IXUSR
-        elif info.st_gid in self.gids:
-            needed = stat.S_IWGRP | stat.S_IXGRP
-        else:
-            needed = stat.S_IWOTH | stat.S_IXOTH
-        return info.st_mode & needed == needed
 
 
 def everything(config: Config, master: Master | None) -> Iterator[Finding]:
@@ -83,6 +49,7 @@ def everything(config: Config, master: Master | None) -> Iterator[Finding]:
     yield compression(config)
     yield builder(config)
     yield from signing(config)
+    yield from hostchecks.everything(config, account)
     yield queue_server(config, master)
     if config.embedded:
         yield from webchecks.everything(config, master)

@@ -3,7 +3,6 @@
 import configparser
 import io
 from collections.abc import Mapping
-from pathlib import Path
 
 from backend.builders import registry
 from backend.config import Config
@@ -40,6 +39,4 @@ def _text(value: object) -> str:
         return " ".join(map(str, value))
     if isinstance(value, Mapping):
         return " ".join(f"{key}={one}" for key, one in value.items())
-    if isinstance(value, Path) and value == Path():
-        return ""
     return str(value)

@@ -84,13 +84,13 @@ def arguments(host: Host, config: Config, *, shared: bool) -> list[str]:
         "ControlPath": _quoted(control_path(host, config)) if shared else "none",
         "ControlPersist": str(PERSIST),
     }
-    if config.hosts_known_hosts != Path():
+    if config.hosts_known_hosts:
         options["UserKnownHostsFile"] = _quoted(config.hosts_known_hosts)
         options["GlobalKnownHostsFile"] = "none"
-    argv = [find("ssh"), "-F", _path(config.hosts_ssh_config) or "none", "-T", "-a", "-x"]
+    argv = [find("ssh"), "-F", str(config.hosts_ssh_config) or "none", "-T", "-a", "-x"]
     for name, value in options.items():
         argv += ["-o", f"{name}={value}"]
-    if config.hosts_identity != Path():
+    if config.hosts_identity:
         argv += ["-i", str(config.hosts_identity).replace("%", "%%"), "-o", "IdentitiesOnly=yes"]
     return [*argv, "-p", str(host.port), "-l", host.user, "--", host.name]
 
@@ -103,11 +103,7 @@ def control_path(host: Host, config: Config) -> Path:
     return config.rundir / "ssh" / name
 
 
-def _path(path: Path) -> str:
-    return "" if path == Path() else str(path)
-
-
-def _quoted(path: Path) -> str:
+def _quoted(path: Path | str) -> str:
     return '"' + str(path).replace("%", "%%") + '"'
 
 

@@ -14,7 +14,7 @@ import pytest
 from backend import process
 from backend.cli import main
 from backend.commands import checks, webchecks
-from backend.commands.checks import Account
+from backend.commands.account import Account
 from backend.commands.finding import CONFIGURATION
 from backend.config import Config, load
 from tests.frontend.server import PASSWORD, RecordedFrontend, recorded, status

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backend import process
 from backend.config import Config
 from backend.exceptions import BuildError, HostError
 from backend.hosts import connect, fetch, ssh
@@ -203,6 +204,19 @@ def test_the_command_line_is_strict_and_has_no_secret(tmp_path: Path) -> None:
         assert f"-o {option}" in text
     assert "-F none" in text
     assert str(made.statedir) not in text
+
+
+def test_what_is_not_configured_is_left_to_ssh(tmp_path: Path) -> None:
+    if not shutil.which("ssh"):
+        pytest.skip("ssh is not installed")
+    argv = ssh.arguments(Host.parse("ssh://copr@h1"), config(tmp_path), shared=True)
+    done = process.run([argv[0], "-G", *argv[1:]], timeout=60)
+    assert done.code == 0, done.last_line
+    found = dict(line.split(" ", 1) for line in done.stdout.decode().splitlines() if " " in line)
+    assert found["userknownhostsfile"].endswith(".ssh/known_hosts2")
+    assert found["globalknownhostsfile"].startswith("/etc/ssh/")
+    assert "/.ssh/id_" in found["identityfile"]
+    assert found["identitiesonly"] == "no"
 
 
 def test_each_way_to_a_host_has_a_connection_of_its_own(tmp_path: Path) -> None:
