@@ -241,16 +241,3 @@ def _status(path: Path) -> dict[str, int]:
             if key in ("RssAnon", "RssShmem", "Threads"):
                 found[key] = int(value.split()[0])
     return found
-
-
-def own_tasks() -> int:
-    """Tasks (threads) that this user has already: of an ordinary user they count in a limit of
-    processes, too. 0 for root, each of whose builds has a user of its own."""
-    me, found = os.geteuid(), 0
-    if me == 0:
-        return 0
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it may end meanwhile
-            if entry.stat().st_uid == me:
-                found += (entry / "task").stat().st_nlink - 2  # its directories
-    return found

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from backend.builders import limits
 from backend.builders.cgroup import Group
 from backend.config import Config
 from backend.exceptions import ToolError
@@ -18,6 +17,8 @@ _JOIN = 'for g in {}; do echo 0 >"$g" || exit 90; done; '
 _AREA = 'mount --bind "$1" "$2" || exit 91; '
 _TREE = 'mount --bind "$3" "$2/root" || exit 92; '
 _LAYERS = 'mount -t overlay overlay -o "lowerdir=$3" "$2/root" || exit 92; '
+#: bash has -u for it, dash -p.
+_NPROC = 'ulimit -u "$1" 2>/dev/null || ulimit -p "$1" || exit 95; shift; exec "$@"'
 #: A /proc that no container manager has masked.
 _PROC = "mount -t proc proc /proc 2>/dev/null; "
 
@@ -28,24 +29,44 @@ def join(group: Group | None) -> str:
 
 
 def limit(config: Config, group: Group | None) -> list[str]:
-    """What each process may use. A group is stricter, and tells who exceeded it: leave it that."""
-    processes = config.builder_max_processes * (2 if group else 1)
-    processes += limits.own_tasks()
+    """What each process may use, as a command before bubblewrap."""
     wanted = {
-        "nproc": (resource.RLIMIT_NPROC, processes),
         "fsize": (resource.RLIMIT_FSIZE, config.builder_max_file),
         "nofile": (resource.RLIMIT_NOFILE, 65536),
         "core": (resource.RLIMIT_CORE, 0),
     }
     if group is None:
         wanted["as"] = (resource.RLIMIT_AS, config.builder_max_memory)
+    if os.geteuid() == 0:  # each build has a user of its own
+        wanted["nproc"] = (resource.RLIMIT_NPROC, _processes(config, group))
     argv = [find("prlimit")]
     for name, (number, limit) in wanted.items():
         hard = resource.getrlimit(number)[1]
-        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        most = _at_most(limit, hard)
         soft = min(most, 4096) if name == "nofile" else most
         argv.append(f"--{name}={soft}:{most}")
     return [*argv, "--"]
+
+
+def limit_inside(config: Config, group: Group | None, shell: str) -> list[str]:
+    """What is left for a command in the sandbox to limit: an ordinary user's processes.
+
+    Of a limit that is set inside, only those of its user namespace count. One that is set before
+    holds for all that the user has anywhere, of which there may be more at any time.
+    """
+    if os.geteuid() == 0:
+        return []
+    most = _at_most(_processes(config, group), resource.getrlimit(resource.RLIMIT_NPROC)[1])
+    return [shell, "-c", _NPROC, "sh", str(most)]
+
+
+def _processes(config: Config, group: Group | None) -> int:
+    """A group is stricter, and tells who exceeded it: leave it that."""
+    return config.builder_max_processes * (2 if group else 1)
+
+
+def _at_most(limit: int, hard: int) -> int:
+    return limit if hard == resource.RLIM_INFINITY else min(limit, hard)
 
 
 def mount_point() -> str:

@@ -165,7 +165,8 @@ class Sandbox:
                 options += ["--perms", "444", "--file", text.encode(), path]
             options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
             words = b"".join(word(option, place, fds) + b"\0" for option in options)
-            inner = [find("bwrap"), "--args", str(memory(fds, words)), "--", *argv]
+            first = prelude.limit_inside(self._config, group, self.small_shell())
+            inner = [find("bwrap"), "--args", str(memory(fds, words)), "--", *first, *argv]
             outer = prelude.enter(area.path, area.uid, place if root else "", self._trees, group)
             yield Command(
                 argv=(*outer, *prelude.limit(self._config, group), *inner),

@@ -1,17 +1,18 @@
 """Control groups and watching: who may use how much, on trees that look like the kernel's."""
 
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from backend import config
-from backend.builders import cgroup, limits
+from backend.builders import cgroup, limits, prelude
 from backend.builders.cgroup import Group, Nowhere, Place
 from backend.builders.limits import Watch
 from backend.exceptions import BuildError
-from backend.process import Child, find
-from tests.conftest import wait_until
+from backend.process import Child, find, run
 
 
 def settings(tmp_path: Path, **more: str) -> config.Config:
@@ -183,17 +184,33 @@ def test_the_disk_is_watched_while_it_runs(tmp_path: Path, option: str, text: st
             check_for_ever(watch)
 
 
-def test_tasks_of_an_ordinary_user_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    stranger = 54_321
+@pytest.mark.rpmbuild
+@pytest.mark.parametrize(("wanted", "fits"), [(30, True), (60, False)])
+def test_what_else_an_ordinary_user_runs_takes_nothing_from_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, fits: bool
+) -> None:
+    """Other builds of the same user, which begin after this one, do not either."""
+    become: list[str] = []
     if os.geteuid() == 0:
-        assert limits.own_tasks() == 0
-        argv = ["setpriv", "--reuid", str(stranger), "--clear-groups", "sleep", "600"]
-        with Child(argv) as child:
-            monkeypatch.setattr(os, "geteuid", lambda: stranger)
-            wait_until(lambda: limits.own_tasks() == 1)
-            assert child.poll() is None
-    else:
-        assert limits.own_tasks() >= 1
+        become = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    made = settings(tmp_path, max_processes="40")
+    start = "for _ in $(seq {}); do sleep 600 & done; echo all"
+    argv = [*become, *prelude.limit(made, None), "bwrap", "--ro-bind", "/", "/"]
+    argv += ["--unshare-user", "--unshare-pid", "--as-pid-1", "--die-with-parent", "--"]
+    argv += [*prelude.limit_inside(made, None, "/bin/sh"), "/bin/sh", "-c", start.format(wanted)]
+    others = subprocess.Popen(
+        [*become, "sh", "-c", start.format(60) + "; wait"], stdout=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    with others:
+        try:
+            assert others.stdout
+            assert others.stdout.readline() == b"all\n"
+            result = run(argv, timeout=60)
+        finally:
+            os.killpg(others.pid, signal.SIGKILL)
+    assert (result.code == 0) == fits, result.last_line
 
 
 @pytest.mark.parametrize(("version", "file"), [(1, "tasks"), (2, "cgroup.procs")])
