@@ -95,8 +95,8 @@ class Webhook:
 
         while True:
             try:
-                spool = open_spool(self._path)
-                serve(Sender(target, spool, say), self._wait)
+                with contextlib.closing(Sender(target, open_spool(self._path), say)) as sender:
+                    serve(sender, self._wait)
             except (sqlite3.Error, OSError) as error:
                 print(f"log: webhook: {self._path}: {error}", file=sys.stderr, flush=True)
                 self._wait(PAUSE)

@@ -158,8 +158,12 @@ def test_marks_are_the_last_before_a_place() -> None:
     assert marks.before(1, 10**6) == (0, 0)
 
 
-_STORE = create_engine("sqlite://")
-Base.metadata.create_all(_STORE)
+@pytest.fixture(scope="module")
+def store() -> Iterator[Engine]:
+    made = create_engine("sqlite://")
+    Base.metadata.create_all(made)
+    yield made
+    made.dispose()
 
 
 def _stored(session: Session, number: int) -> None:
@@ -170,11 +174,13 @@ def _stored(session: Session, number: int) -> None:
 
 
 @given(st.data())
-def test_pages_are_those_of_the_whole_list_whatever_happens(data: st.DataObject) -> None:
+def test_pages_are_those_of_the_whole_list_whatever_happens(
+    store: Engine, data: st.DataObject
+) -> None:
     """The same answers as counting, with builds that come and go between any pages."""
     builds = [number for number in range(3, 120, 2) if number % 7]
     last, marks = builds[-1], Marks()
-    with pytest.MonkeyPatch.context() as patch, Session(_STORE) as session:  # rolled back at last
+    with pytest.MonkeyPatch.context() as patch, Session(store) as session:  # rolled back at last
         patch.setattr("backend.web.marks.STEP", 5)
         for number in builds:
             _stored(session, number)

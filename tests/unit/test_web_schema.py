@@ -1,5 +1,6 @@
 """The tables of the frontend: made anew, or moved from what an older version has left."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,10 @@ OLD_ROWS = (
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return make_engine(f"sqlite:///{tmp_path / 'x.sqlite'}")
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = make_engine(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    yield made
+    made.dispose()
 
 
 def differences(engine: Engine) -> list[object]:

@@ -354,14 +354,25 @@ def test_a_hanging_receiver_holds_nobody_up(tmp_path: Path, peer: Peer) -> None:
     assert (tmp_path / "webhook.sqlite").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_damaged_database_is_put_aside(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_database_is_closed_and_put_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "webhook.sqlite"
     path.write_bytes(b"no database at all" * 100)
+    made: list[sqlite3.Connection] = []
+
+    def connect(*words: Any, **named: Any) -> sqlite3.Connection:
+        made.append(real(*words, **named))
+        return made[-1]
+
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connect)
     spool = open_spool(path)
     spool.note([1], 1.0)
     spool.close()
+    damaged, _ = made
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        damaged.execute("SELECT 1")
     assert (tmp_path / "webhook.broken").exists()
     assert "put aside" in capsys.readouterr().err
 
