@@ -26,6 +26,8 @@ from backend.process import Child, find
 PERSIST = 60
 #: What a login script may print before the agent is heard, in bytes.
 _NOISE = 256 * 1024
+#: Exit code of ssh for a fault of its own; others are those of the command on the host.
+_SSH = 255
 _PLAIN = re.compile(r"[A-Za-z0-9_.+/-]+")
 _WORD = re.compile(re.escape(GREETING) + rb"([ -~]{1,400})\n")
 
@@ -238,6 +240,8 @@ class Connection:
                 f"host {self._host}: {last}: install Python 3.11 or newer there, or name it in"
                 " [hosts] python"
             )
+        if code not in (None, _SSH) and code >= 0:  # what is said last may be a banner
+            return Lost(f"what was started there ended with exit code {code}: {last}")
         return Lost(last)
 
 

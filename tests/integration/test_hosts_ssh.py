@@ -358,6 +358,18 @@ def test_what_keeps_us_out_is_said_with_the_remedy(
         builder.ping()
 
 
+def test_a_login_shell_that_ends_is_told_from_a_connection_that_does(site: Site) -> None:
+    profile = site.host.top / ".bashrc"  # read for commands of sshd, too
+    profile.write_text("exit 3\n")
+    builder = site.builder()
+    try:
+        with pytest.raises(HostError, match="ended with exit code 3"):
+            builder.ping()
+    finally:
+        profile.unlink()
+        builder.close()
+
+
 def test_a_host_without_python_is_told_apart(site: Site) -> None:
     builder = site.builder(hosts_python="/usr/bin/no-such-python")
     with pytest.raises(HostError, match="install Python"):
