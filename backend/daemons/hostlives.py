@@ -121,22 +121,18 @@ class Lives:
     def _started(self, machine: Machine, ended: Ended, now: float) -> None:
         number = int(ended.result.get("ticket", 0) or machine.ticket)
         machine = replace(machine, ticket=number)
-        address = str(ended.result.get("address", ""))
-        whose = pool.at_address(self._keeper.machines.values(), machine, address)
+        told = {n: str(ended.result.get(n, "")) for n in ("address", "foreign", "data")}
+        known = self._keeper.machines.values()
+        taken = pool.taken(known, machine, told["address"], told["foreign"])
         if machine.state is not State.STARTING:
             self._keeper.put(machine)
         elif ended.kind == "ticket" and ended.error and ended.fault != "TicketLost":
             self._keeper.put(machine.to(State.STARTING, now, ended.error, 3 * TICKET))
-        elif ended.error:
-            self._start_failed(machine, ended.error, now)
-            self._keeper.put(machine.to(State.ENDING, now, ended.error))
-        elif whose:  # one machine under two names would be given to two sandboxes
-            why = f"{address} is the address of host {whose} already"
+        elif why := ended.error or taken:  # taken: it would be given to two sandboxes
             self._start_failed(machine, why, now)
             self._keeper.put(machine.to(State.ENDING, now, why))
-        elif address:
-            told = {name: str(ended.result.get(name, "")) for name in ("foreign", "data")}
-            self._keeper.put(replace(machine.to(State.CHECKING, now), address=address, **told))  # type: ignore[arg-type]
+        elif told["address"]:
+            self._keeper.put(replace(machine.to(State.CHECKING, now), **told))  # type: ignore[arg-type]
         else:
             self._keeper.put(machine.to(State.STARTING, now, machine.reason, TICKET))
         self._keeper.save()

@@ -17,6 +17,8 @@ from backend.process import CLEAN_ENV, run_apart
 
 #: Most bytes that a command may print.
 OUTPUT = 1024**2
+#: Lines at the end of that in which spawn_command's answer is looked for.
+LINES = 200
 #: Most characters of what spawn_command printed that are kept for terminate_command.
 DATA = 8192
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
@@ -99,7 +101,10 @@ def read_answer(printed: bytes, user: str, what: str = "spawn_command") -> Answe
 
 def _last_object(printed: bytes) -> dict[str, Any] | None:
     text = printed.decode("utf-8", "replace").strip()
-    for part in (text, *reversed(text.splitlines()[-50:])):
+    lines = text.splitlines()[-LINES:]
+    # The whole, one line of it, or several up to the end: some programs print it indented.
+    ends = ["\n".join(lines[n:]) for n, line in enumerate(lines) if line.rstrip() == "{"]
+    for part in (text, *reversed(lines), *reversed(ends)):
         try:
             raw = json.loads(part)
         except (ValueError, RecursionError):

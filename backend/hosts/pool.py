@@ -181,8 +181,9 @@ class Scene:
         return [machine for machine in self.machines.values() if machine.group == group]
 
 
-def at_address(machines: Iterable[Machine], new: Machine, address: str) -> str:
-    """The name of another machine that is at this address; empty if there is none.
+def taken(machines: Iterable[Machine], new: Machine, address: str, foreign: str = "") -> str:
+    """Why a machine of this address, and this name of its own, cannot be a new one: another has
+    it. Empty if none has.
 
     A machine that is being ended exists still. A ticket that is being closed does not count: by
     then its server may have given the host to the next.
@@ -193,9 +194,12 @@ def at_address(machines: Iterable[Machine], new: Machine, address: str) -> str:
 
     for machine in machines:
         over = machine.kind is Kind.TICKET and machine.state is State.ENDING
-        other = machine.name != new.name and machine.address and not over
-        if other and place(machine.address) == place(address):
-            return machine.name
+        if machine.name == new.name or over:
+            continue
+        if machine.address and place(machine.address) == place(address):
+            return f"{address} is the address of host {machine.name} already"
+        if foreign and foreign in (machine.name, machine.foreign):
+            return f"{foreign} is the name of host {machine.name} already"
     return ""
 
 

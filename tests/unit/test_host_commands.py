@@ -21,6 +21,7 @@ from backend.hosts import commands, resalloc
         ('{"address": "ssh://u@h:23"}', "ssh://u@h:23"),
         ('{"address": "u@fe80::1"}', "ssh://u@[fe80::1]"),
         ('booting\n{"debug": 1}\n{"address": "u@h", "port": "24"}\n', "ssh://u@h:24"),
+        ('booting\n{\n "tags": {\n  "a": 1\n },\n "address": "u@h"\n}\n', "ssh://u@h"),
         ('{\n "name": "vm-1",\n "address": "u@h"\n}', "ssh://u@h"),
     ],
 )

@@ -255,17 +255,19 @@ def test_a_new_machine_has_time_to_come_up_and_one_on_demand_is_not_nursed() -> 
 
 def test_one_address_is_one_machine() -> None:
     there = [
-        cloud("a", address="ssh://root@10.0.0.1", state=State.ENDING),
+        cloud("a", address="ssh://root@10.0.0.1", foreign="i-1", state=State.ENDING),
         cloud("t", address="ssh://root@10.0.0.3", kind=Kind.TICKET, state=State.ENDING),
         cloud("u", address="ssh://root@10.0.0.4", kind=Kind.TICKET),
     ]
     new = cloud("new", state=State.STARTING)
-    assert pool.at_address(there, new, "ssh://mock@10.0.0.1") == "a"
-    assert pool.at_address(there, new, "ssh://root@10.0.0.1:2222") == ""
-    assert pool.at_address(there, new, "ssh://root@10.0.0.3") == ""  # given back
-    assert pool.at_address(there, new, "ssh://root@10.0.0.4") == "u"
-    assert pool.at_address(there, new, "") == ""
-    assert pool.at_address([*there, new], new, "ssh://root@10.0.0.9") == ""
+    assert "the address of host a " in pool.taken(there, new, "ssh://mock@10.0.0.1")
+    assert "the address of host u " in pool.taken(there, new, "ssh://root@10.0.0.4")
+    assert "the name of host a " in pool.taken(there, new, "ssh://root@10.0.0.9", "i-1")
+    assert "the name of host u " in pool.taken(there, new, "ssh://root@10.0.0.9", "u")
+    assert pool.taken(there, new, "ssh://root@10.0.0.1:2222", "i-2") == ""
+    assert pool.taken(there, new, "ssh://root@10.0.0.3") == ""  # given back
+    assert pool.taken(there, new, "") == ""
+    assert pool.taken([*there, new], new, "ssh://root@10.0.0.9", "new") == ""
 
 
 def test_a_used_ticket_is_given_back() -> None:
