@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from backend.web import actions, bodies, openapi, settings, tasks, verdicts
+from backend.web import actions, bodies, buildconfig, openapi, settings, verdicts
 from backend.web.api_projects import own_project
 from backend.web.errors import ApiError
 from backend.web.forms import form
@@ -49,36 +49,13 @@ def project_chroot(ctx: Ctx, ownername: str, projectname: str, chrootname: str) 
         return JSONResponse(_conf(project, chrootname))
 
 
-def _build_config(
-    ctx: Context, project: Project, chroot: str, build: Build | None = None
-) -> dict[str, Any]:
-    own = settings.of_chroot(project, chroot)
-    options = (build.options or {}) if build else {}
-    dirname = build.dirname if build else project.name
-    nothing = {"module_hotfixes": None, "priority": None, "repo_gpgcheck": None}
-    isolation = tasks.isolation(build, own) if build else own["isolation"]
-    return {
-        **{name: own[name] for name in settings.LISTS},
-        "isolation": isolation,
-        "chroot": chroot,
-        "enable_net": build.enable_net if build else settings.of(project, "enable_net"),
-        "additional_repos": [
-            f"copr://{project.full_name}",
-            *settings.of(project, "additional_repos"),
-            *own["additional_repos"],
-        ],
-        "repos": [nothing | repo for repo in tasks.repos(ctx, project, dirname, chroot)],
-        **tasks.bootstrap(options, project, own),
-    }
-
-
 @router.get("/api_3/project-chroot/build-config")
 def build_config(ctx: Ctx, ownername: str, projectname: str, chrootname: str) -> Response:
     """What a build for the chroot is configured with."""
     with ctx.reading() as session:
         project = get_project(session, ownername, projectname)
         _check(project, chrootname)
-        return JSONResponse(_build_config(ctx, project, chrootname))
+        return JSONResponse(buildconfig.of(ctx, project, chrootname))
 
 
 def find_chroot(build: Build, name: str) -> BuildChroot:
@@ -106,7 +83,7 @@ def build_chroot_config(ctx: Ctx, build_id: int, chrootname: str) -> Response:
     with ctx.reading() as session:
         build = get_build(session, build_id)
         find_chroot(build, chrootname)
-        return JSONResponse(_build_config(ctx, build.project, chrootname, build))
+        return JSONResponse(buildconfig.of(ctx, build.project, chrootname, build))
 
 
 @router.get("/api_3/build-chroot/built-packages")

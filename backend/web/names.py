@@ -76,6 +76,13 @@ def strings(value: object, field: str) -> list[str]:
 #: A character of a word that others write between quotes: copr-cli's `mock-config` makes a file of
 #: such words, which mock executes as Python. No quotes and no backslash, then.
 PLAIN = r"[!#-&(-\[\]-_a-~]"
+
+
+def is_plain(word: object) -> bool:
+    """True for such a word."""
+    return isinstance(word, str) and bool(re.fullmatch(f"{PLAIN}{{1,2000}}", word))
+
+
 #: Schemes of a repository that builds may use; `copr` is another project here.
 _REPO_SCHEMES = ("http", "https", "ftp", "copr")
 
@@ -85,8 +92,7 @@ def repos(value: object, field: str) -> list[str]:
     found = strings(value, field)
     for address in found:
         scheme, _, rest = address.partition("://")
-        plain = re.fullmatch(f"{PLAIN}{{1,2000}}", address)
-        if scheme not in _REPO_SCHEMES or not rest or not plain:
+        if scheme not in _REPO_SCHEMES or not rest or not is_plain(address):
             raise ApiError(
                 400, f"{field}: {address[:200]!r} is no repository: give http, https, ftp or"
                 " copr://owner/project, without quotes"

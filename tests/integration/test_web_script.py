@@ -2,7 +2,9 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,45 @@ def test_chroot_settings_reach_the_task(server: Server) -> None:
     assert (shown["additional_packages"], shown["isolation"]) == ([], "unchanged")
     assert shown["with_opts"] == ["tests"]
     assert "No mock chroot" in server.cli("get-chroot", "hello/fedora-1-x86_64", code=1)
+
+
+def test_stored_values_do_no_harm_in_the_file_of_mock_config(server: Server) -> None:
+    """As if they had been entered before quotes were refused."""
+    server.cli("create", "hello", "--chroot", FEDORA)
+    usual = mock_config(server)
+    bad = ["'+evil()+'", '""" + evil() + """', "x\\", "a\nb", "{{evil()}}", 'x"y']
+    chroot = {
+        "additional_packages": ["gcc", *bad],
+        "additional_repos": ["http://x/good/", *(f"http://x/{word}" for word in bad)],
+        "with_opts": bad,
+        "bootstrap": "custom_image",
+        "bootstrap_image": '"+evil()+"',
+        "isolation": "'+evil()+'",
+    }
+    project = {"additional_repos": [f"https://y/{word}" for word in bad]}
+    with closing(sqlite3.connect(server.config.statedir / "frontend.sqlite")) as database, database:
+        database.execute(
+            "UPDATE project SET settings = ?, chroot_settings = ?",
+            (json.dumps(project), json.dumps({FEDORA: chroot})),
+        )
+    found = mock_config(server)
+    assert found.pop("chroot_additional_packages") == "gcc"
+    repos = found.pop("dnf.conf")
+    assert repos.startswith(usual.pop("dnf.conf").rstrip())
+    assert re.findall("^baseurl=(?!http://127)(.*)", repos, re.MULTILINE) == ["http://x/good/"]
+    assert found == {key: usual[key] for key in usual if key != "isolation"}
+    where = {"ownername": "admin", "projectname": "hello", "chrootname": FEDORA}
+    reply = server.http.get("/api_3/project-chroot/build-config", params=where).json()
+    assert set(reply["left_out"]) == {"repos", *chroot} - {"bootstrap"}
+    assert "evil" not in json.dumps(reply)
+
+
+def mock_config(server: Server) -> dict[str, str]:
+    """What mock reads from the file that copr-cli prints."""
+    options = {"dnf.conf": ""}
+    text = server.cli("mock-config", "hello", FEDORA)
+    exec(text, {"__builtins__": {}, "include": lambda _: None, "config_opts": options})
+    return options
 
 
 def test_comps_are_handed_to_the_backend(server: Server, tmp_path: Path) -> None:
