@@ -20,7 +20,7 @@ from backend.commands.finding import CONFIGURATION, Finding
 from backend.commands.master import Master
 from backend.commands.text import size
 from backend.config import Config
-from backend.daemons.prepare import check_compression, check_tools
+from backend.daemons.prepare import check_compression, check_tools, not_readable, program_places
 from backend.exceptions import ConfigError, CoprBackendError, FrontendRefused
 from backend.frontend import Frontend
 from backend.identity import Identity
@@ -40,7 +40,7 @@ def everything(config: Config, master: Master | None) -> Iterator[Finding]:
         identity = Identity.of(config)
         account = Account.of(identity)
         if identity:
-            yield Finding("user", "ok", f"changes to {config.user or config.group}")
+            yield user(config, account)
     except ConfigError as error:
         yield Finding(CONFIGURATION, "fault", str(error))
     yield from directories(config, account)
@@ -61,6 +61,14 @@ def _daemon(master: Master | None) -> Finding:
     if master is None:
         return Finding("daemon", "ok", "not running")
     return Finding("daemon", "ok", f"runs as pid {master.process.pid}")
+
+
+def user(config: Config, account: Account) -> Finding:
+    """The user that the daemon changes to may read the program."""
+    for place in program_places():
+        if not account.may_read(place):
+            return Finding("user", "fault", not_readable(config, place))
+    return Finding("user", "ok", f"changes to {config.user or config.group}")
 
 
 def directories(config: Config, account: Account) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from backend.daemons.family import shed_garbage
 from backend.daemons.prepare import (
     check_compression,
     check_directories,
+    check_program,
     check_tools,
     frontend_password,
 )
@@ -176,6 +177,7 @@ class CoprBackend(Supervisor):
             if identity:
                 cgroup.hand_over(identity.uid, identity.gid)
                 identity.assume()
+                check_program(self.opts)
                 check_directories(self.opts)
             check_tools(self.opts)
             check_compression(self.opts)

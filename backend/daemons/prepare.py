@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from pathlib import Path
 
 from backend import sign
@@ -25,6 +26,26 @@ def check_compression(config: Config) -> str:
     """How metadata is compressed; raises CoprBackendError, with the remedy, if it cannot be."""
     codec.named(config.repository_compression)
     return config.repository_compression
+
+
+def program_places() -> tuple[Path, ...]:
+    """Where the code of this program, its Python packages and Python's own are."""
+    return Path(__file__).parents[1], Path(sys.prefix), Path(os.__file__).parent
+
+
+def not_readable(config: Config, place: Path) -> str:
+    """What to say when the configured user may not read one of these places."""
+    return (
+        f"{config.path}: user = {config.user}: may not read the program in {place}:"
+        " make install puts it where everybody may, or name another user"
+    )
+
+
+def check_program(config: Config) -> None:
+    """Raises ConfigError if the user that we have become may not read our own code."""
+    for place in program_places():
+        if not os.access(place, os.R_OK | os.X_OK):
+            raise ConfigError(not_readable(config, place))
 
 
 def check_directories(config: Config, identity: Identity | None = None) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -91,12 +92,19 @@ class Farm:
             # Another farm's daemon may still tell its state: no name is used twice.
             address = f"\0copr-be-test-{os.getpid()}-{next(_STARTS)}"
             sock.bind(address)
-            sock.settimeout(300)
             env = {**os.environ, "NOTIFY_SOCKET": "@" + address[1:]}
             command = [sys.executable, "-m", "backend.cli", "-c", str(self.conf)]
             with (self.top / "stderr").open("ab") as err:
                 self.process = subprocess.Popen(command, env=env, stderr=err, stdout=err)
-            message = sock.recv(4096)
+            ended = os.pidfd_open(self.process.pid)
+            try:
+                select.select([sock.fileno(), ended], [], [], 300)
+                sock.setblocking(False)
+                message = sock.recv(4096)
+            except BlockingIOError:
+                raise AssertionError(f"not ready: {self.stderr}") from None
+            finally:
+                os.close(ended)
             assert b"READY=1" in message, (message, self.stderr)
         return self
 

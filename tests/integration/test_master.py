@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 import redis
 
+import backend
+from backend.daemons.prepare import program_places
 from tests.conftest import wait_until
 from tests.integration.farm import WAIT, Farm, free_port, make_srpm, running
 
@@ -392,7 +395,10 @@ def readable_by_all(path: str) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-@pytest.mark.skipif(not readable_by_all(os.__file__), reason="this Python is root's own")
+@pytest.mark.skipif(
+    not all(readable_by_all(f"{place}/file") for place in program_places()),
+    reason="this program, or its Python, is root's own",
+)
 def test_root_changes_to_the_configured_user() -> None:
     nobody = pwd.getpwnam("nobody")
     with short_directory() as top:
@@ -411,3 +417,20 @@ def test_root_changes_to_the_configured_user() -> None:
             assert farm.stop() == 0, farm.stderr
         finally:
             farm.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_program_that_is_roots_own_is_told_at_once() -> None:
+    """As it is when the tree lies in root's home."""
+    with short_directory() as top:
+        top.chmod(0o755)
+        farm = Farm(top, backend__user="nobody")
+        farm.conf.chmod(0o644)
+        (top / "own").mkdir(mode=0o700)
+        shutil.copytree(Path(backend.__file__).parent, top / "own/backend")
+        command = [sys.executable, "-B", "-m", "backend.cli", "-c", str(farm.conf)]
+        done = subprocess.run(
+            command, cwd=top / "own", check=False, capture_output=True, text=True, timeout=300
+        )
+        (line,) = done.stderr.splitlines()
+        assert (done.returncode, "user = nobody: may not read the program in" in line) == (2, True)

@@ -3,11 +3,15 @@
 import os
 import pwd
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from backend.commands import checks
+from backend.commands.account import Account
 from backend.config import Config, load
+from backend.daemons import prepare
 from backend.exceptions import ConfigError
 from backend.identity import Identity
 
@@ -86,3 +90,31 @@ def test_an_ordinary_user_cannot_become_another(tmp_path: Path) -> None:
         return False
 
     assert in_child(refused)
+
+
+@root
+def test_a_user_who_may_not_read_the_program_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opts, own = config(tmp_path, user="nobody"), tmp_path / "root's own"
+    own.mkdir(mode=0o700)
+    found = Identity.of(opts)
+    assert found is not None
+    for places, refused in (((Path("/usr"), own), True), ((Path("/usr"),), False)):
+        for module in (prepare, checks):
+            monkeypatch.setattr(module, "program_places", partial(tuple, places))
+        finding = checks.user(opts, Account.of(found))
+        assert (finding.level == "fault") == refused
+        assert (
+            f"nobody: may not read the program in {own}: make install" in finding.text
+        ) == refused
+        assert in_child(partial(_agrees, opts, found, refused))
+
+
+def _agrees(opts: Config, identity: Identity, refused: bool) -> bool:
+    identity.assume()
+    try:
+        prepare.check_program(opts)
+    except ConfigError as error:
+        return refused and "may not read the program" in str(error)
+    return not refused
