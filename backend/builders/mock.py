@@ -210,10 +210,12 @@ class _Bench:
 
     def _ended(self, code: int, output: bytes) -> mockverdict.Ended:
         result = self.desk.path / "result"
+        root = _tail(result / "root.log")
         return mockverdict.Ended(
             code=code,
             output=output,
-            root=_tail(result / "root.log"),
+            root=root,
+            root_complete=len(root) < _TAIL,
             build=_tail(result / "build.log"),
             state=_tail(result / "state.log"),
             repos=mockconfig.repo_ids(self._request),

@@ -52,6 +52,8 @@ class Ended:
     code: int
     output: bytes = b""
     root: bytes = b""
+    #: root.log is not only the end of one.
+    root_complete: bool = True
     build: bytes = b""
     state: bytes = b""
     #: Names of the repositories that the project, not the distribution, has named.
@@ -121,28 +123,52 @@ def _building(ended: Ended) -> CoprBackendError | None:
 
 def _installing(ended: Ended) -> CoprBackendError:
     """dnf could not install something: it does not exist, or cannot be had at the moment."""
-    lines = [_PREFIX.sub("", line).strip() for line in _text(ended.root).splitlines()]
-    lines = [line.removeprefix("Error: ").removeprefix("Problem: ") for line in lines]
-    if any(_SPACE in line for line in lines):
-        return InfrastructureError(_FULL)
-    # The words of a missing package are the spec's: it may be called like a fault of ours.
-    remote = [line for line in lines if _REMOTE.match(line) and not _MISSING.search(line)]
-    missing = list(dict.fromkeys(found[0] for line in lines if (found := _MISSING.search(line))))
+    ours, scripts = _installed(ended)
+    if full := _full(ended, scripts):
+        return full
+    remote = _unfetched(ours)
     if remote:
         text = f"packages could not be fetched: {remote[-1]}"
         named = {name for line in remote for name in _REPO.findall(line)}
         if named & set(ended.repos):  # may never come back: it is not the farm's
             return Killed(f"{text} (a repository that the project names)")
         return InfrastructureError(text)
+    found = (_MISSING.search(line) for line in ours + scripts)
+    missing = list(dict.fromkeys(match[0] for match in found if match))
     if missing:
         return BuildError(f"missing dependencies: {'; '.join(missing[:4])}")
-    return Killed(f"dnf failed (exit code {ended.code}): {_said(ended)}")
+    why = (_unfetched(scripts) or [_said(ended)])[-1]
+    return Killed(f"dnf failed (exit code {ended.code}): {why}")
+
+
+def _installed(ended: Ended) -> tuple[list[str], list[str]]:
+    """The lines of root.log: those that are dnf's, and those that scripts of packages may have
+    written. The packages may be the project's."""
+    lines = [_PREFIX.sub("", line).strip() for line in _text(ended.root).splitlines()]
+    lines = [line.removeprefix("Error: ").removeprefix("Problem: ") for line in lines]
+    begun = (n for n, line in enumerate(lines) if line.startswith("Running transaction"))
+    cut = next(begun, len(lines)) if ended.root_complete else 0
+    return lines[:cut], lines[cut:]
+
+
+def _unfetched(lines: list[str]) -> list[str]:
+    """The words of a missing package are the spec's: it may be called like a fault of ours."""
+    return [line for line in lines if _REMOTE.match(line) and not _MISSING.search(line)]
+
+
+def _full(ended: Ended, foreign: list[str]) -> CoprBackendError | None:
+    """If the disk is said to be full. The lines `foreign` may be the package's: they count for
+    ever only while the disk is full indeed."""
+    said = any(_SPACE in line for line in foreign)
+    if _SPACE in "\n".join(_installed(ended)[0]) or (said and ended.crowded):
+        return InfrastructureError(_FULL)
+    return Killed(_FULL) if said else None
 
 
 def _ours(ended: Ended) -> CoprBackendError:
     """mock itself stumbled: over the disk, the machine, or its own fault."""
-    if _SPACE in _text(ended.root) or _SPACE in _text(ended.output):
-        return InfrastructureError(_FULL)
+    if full := _full(ended, [*_installed(ended)[1], _text(ended.output)]):
+        return full
     if STARTED not in _text(ended.output):
         return Killed(f"mock did not start (exit code {ended.code}): {_said(ended)}")
     return Killed(f"mock failed (exit code {ended.code}): {_said(ended)}")

@@ -1,5 +1,7 @@
 """What mock 6.7 left behind when it failed, and whose fault that is."""
 
+from dataclasses import replace
+
 import pytest
 
 from backend import triage
@@ -87,6 +89,24 @@ def test_a_missing_package_may_be_called_like_a_fault_of_ours(named: str) -> Non
     for words in (f"No matching package to install: '{named}'", f"nothing provides {named}"):
         error = judge(Ended(code=30, output=STARTED, root=f"DEBUG util.py:4:  {words}\n".encode()))
         assert type(error) is BuildError
+
+
+@pytest.mark.parametrize("words", ["Failed to download metadata for x", "No space left on device"])
+def test_what_a_scriptlet_says_is_not_believed_for_ever(words: str) -> None:
+    said = f"DEBUG util.py:4:  {words}\n".encode()
+    ran = b"DEBUG util.py:4:  Running transaction\n"
+    for root, complete in ((ran + said, True), (said, False)):
+        ended = Ended(code=30, output=STARTED, root=root, root_complete=complete)
+        assert type(judge(ended)) is Killed
+        assert type(judge(replace(ended, code=1))) is Killed
+    assert type(judge(Ended(code=30, output=STARTED, root=said + ran))) is InfrastructureError
+
+
+def test_a_build_cannot_say_that_the_disk_is_full() -> None:
+    said = STARTED + b"No space left on device\nIsADirectoryError: x.rpm\n"
+    ended = Ended(code=1, output=said, build=GOOD)
+    assert type(judge(ended)) is Killed
+    assert type(judge(replace(ended, crowded=True))) is InfrastructureError
 
 
 def test_a_dead_mirror_is_not() -> None:
@@ -187,3 +207,9 @@ def test_a_damaged_prepared_root_is_made_anew() -> None:
     assert "disk is full" in str(judge(full))
     whole = Ended(code=1, output=STARTED, state=state + b"2026 - Finish: unpacking root cache\n")
     assert not whole.broken_cache
+
+
+def test_a_missing_package_counts_more_than_what_scriptlets_say() -> None:
+    said = b"Running transaction\nFailed to download metadata for x\n" + MISSING
+    error = judge(Ended(code=30, output=STARTED, root=said))
+    assert type(error) is BuildError
