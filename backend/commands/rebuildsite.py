@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import redis
 
+from backend import hostview
 from backend.builders import Builder, Monitor
 from backend.builders.plugin import load_builder, try_out
 from backend.commands.master import Master
@@ -19,6 +20,9 @@ from backend.processid import ProcessId
 from backend.provenance.published import Published
 from backend.redis_server import connect
 from backend.site import Site
+
+#: States of hosts that nobody needs to wait for.
+_HOPELESS = ("quarantined", "drained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,8 @@ class Sites:
                 local=self.builder,
                 say=_say,
             )
-            with contextlib.closing(leases), leases.take(order, (), monitor, _say) as site:
+            patience = _Patience(monitor, client, group, f"rebuild-{process.pid}")
+            with contextlib.closing(leases), leases.take(order, (), patience, _say) as site:
                 _check_chroot(build, site.builder, f"host {site.name}")
                 yield site
         except redis.RedisError as error:
@@ -99,6 +104,40 @@ class Sites:
         name = "://" + build.host.partition("/")[0]
         known = [one for one in found if any(at.endswith(name) for at in one.hosts)]
         return (known or found)[0]
+
+
+class _Patience:
+    """A monitor while a host is waited for: says why there is none, and ends where none can be
+    hoped for."""
+
+    def __init__(self, monitor: Monitor, client: "redis.Redis", group: Group, worker: str) -> None:
+        self._monitor, self._client = monitor, client
+        self._group, self._worker, self._told = group, worker, ""
+
+    def output(self, data: bytes) -> None:
+        """As the monitor does."""
+        self._monitor.output(data)
+
+    def wakeup_fd(self) -> int:
+        """As the monitor does."""
+        return self._monitor.wakeup_fd()
+
+    def check(self) -> None:
+        """Raises CoprBackendError, and what the monitor does."""
+        self._monitor.check()
+        why = hostview.waits(self._client).get(self._worker, "")
+        if why and why != self._told:
+            _say(f"still waiting: {why}")
+            self._told = why
+        known = [host for host in hostview.hosts(self._client) if host["group"] == self._group.id]
+        if self._group.on_demand or not known:
+            return
+        if all(host["state"] in _HOPELESS for host in known):
+            told = "; ".join(f"{host['name']}: {host['state']}: {host['reason']}" for host in known)
+            raise CoprBackendError(
+                f"no host of group {self._group.name} can be had: {told}: put it right, then"
+                " copr_be.py host resume, or leave --on-host out"
+            )
 
 
 def _check_chroot(build: Published, builder: Builder, where: str) -> None:

@@ -30,6 +30,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Farm, Sshd]
     (top / "known_hosts").write_text(host.known)
     options = {
         "backend__group0_hosts": host.address,
+        "hosts__quarantine_after": "1",
+        "hosts__check_interval": "1",
         "hosts__identity": str(top / "key"),
         "hosts__known_hosts": str(top / "known_hosts"),
     }
@@ -106,6 +108,30 @@ def test_the_host_is_given_to_one_at_a_time_and_comes_back_from_the_dead(
 
     wait_until(ended, 60, "the end of the build")
     assert farm.state(waits) == "succeeded"
+
+
+def test_a_host_that_is_gone_is_not_waited_for(site: tuple[Farm, Sshd], tmp_path: Path) -> None:
+    farm, host = site
+    number = built(farm, tmp_path, "gone", "")
+    host.stop()
+    try:
+        wait_until(lambda: state(farm) == "quarantined", what="it is missed")
+        code, _, err = rebuild(farm, number)
+        assert code == 2
+        assert "no host of group PC can be had: " in err
+        assert "Connection refused" in err
+        wait_until(lambda: waiting(farm) == 0, what="nobody waits any more")
+    finally:
+        host.start()
+        argv = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), "host", "resume"]
+        subprocess.run([*argv, host.address.rpartition("://")[2]], check=True, capture_output=True)
+        wait_until(lambda: state(farm) == "ready", what="it is back")
+
+
+def state(farm: Farm) -> str:
+    with farm.redis as client:
+        (host,) = hostview.hosts(client)
+        return str(host["state"])
 
 
 def waiting(farm: Farm) -> int:
