@@ -69,6 +69,10 @@ class Webhook:
         if not self._quiet:
             print(f"log: webhook: {self._path}: {error}", file=sys.stderr, flush=True)
         self._quiet = True
+        self.close()
+
+    def close(self) -> None:
+        """Close the database of `sink`, which opens it again when needed."""
         with contextlib.suppress(sqlite3.Error):
             if self._spool:
                 self._spool.close()

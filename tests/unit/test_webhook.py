@@ -387,6 +387,7 @@ def test_builds_that_cannot_be_noted_are_noted_later(
     assert capsys.readouterr().err.count("No such file") == 1
     path.parent.mkdir()
     hook.sink([])
+    hook.close()
     spool = Spool(path)
     row, _ = spool.next()
     assert row
