@@ -9,7 +9,9 @@ import tempfile
 from pathlib import Path
 
 from tests.hostile.arena import Arena, at_rest, judge
-from tests.hostile.attacks import ATTACKS, Attack
+from tests.hostile.attack import Attack, python
+from tests.hostile.attacks import ATTACKS
+from tests.hostile.more import DIGEST
 
 NOBODY = "nobody"
 
@@ -38,6 +40,7 @@ def over_ssh(names: list[str]) -> int:
 def contest(arena: Arena, names: list[str]) -> int:
     """All attacks; returns how many went wrong."""
     failures = 0
+    view = etc_of_the_next(arena)[1]
     print(f"== as {'root' if os.geteuid() == 0 else 'a user'}: {arena.about}")
     for attack in ATTACKS:
         if names and attack.name not in names:
@@ -46,9 +49,11 @@ def contest(arena: Arena, names: list[str]) -> int:
         end, log, seconds = arena.build(attack)
         wrong = judge(attack, end, log)
         wrong += [f"{key} changed" for key, value in at_rest().items() if value != before[key]]
-        green, _, _ = arena.build(Attack("next"))
+        green, seen = etc_of_the_next(arena)
         if green:
             wrong.append(f"the next build is not green: {green}")
+        elif seen != view:
+            wrong.append("the next build sees another /etc")
         mark = "WRONG" if wrong else "ok   "
         print(f"{mark} {attack.name:20} {seconds:6.1f} s  {end[:110] or 'green'}", flush=True)
         for line in wrong:
@@ -57,6 +62,12 @@ def contest(arena: Arena, names: list[str]) -> int:
             print(re.sub(r"(?m)^", "      | ", log[-3000:]))
         failures += bool(wrong)
     return failures
+
+
+def etc_of_the_next(arena: Arena) -> tuple[str, list[str]]:
+    """How a build ends that is no attack, and what it says of its /etc."""
+    end, log, _ = arena.build(Attack("next", python(DIGEST)))
+    return end, [line for line in log.splitlines() if line.startswith("ETC ")]
 
 
 def as_user() -> int:

@@ -19,7 +19,7 @@ from backend.exceptions import BuildError, Killed
 from backend.hosts import connect
 from backend.processid import ProcessId
 from tests.hostile import attacks
-from tests.hostile.attacks import GREEN, KILLED, LIMITS, Attack
+from tests.hostile.attack import GREEN, KILLED, LIMITS, Attack
 
 #: Of this process alone: other builds on the machine have other users, those of other processes
 #: of the same test run in any case.

@@ -1,47 +1,7 @@
 """The attacks. Each is a piece of a spec file; `expect` is what its build must end with."""
 
-from dataclasses import dataclass
-
-#: Limits that the attacks run into, for `[builder]`.
-LIMITS = """
-max_processes = 150
-build_memory = 256M
-max_disk = 100M
-max_files = 1000
-max_file = 64M
-max_log = 4M
-"""
-#: Ends green.
-GREEN = ""
-#: Ends by SIGKILL: counted as the farm's trouble, tried again, failed after max_attempts.
-KILLED = "KILLED"
-
-
-@dataclass(frozen=True)
-class Attack:
-    """`build` and `clean` are sections of the spec, `head` stands before its first tag.
-
-    `expect` is a pattern of the error's text, GREEN or KILLED. `says` must be in the log,
-    `never` must not. `files` are the spec's. `quick` ones are part of `make test`.
-    """
-
-    name: str
-    build: str = ":"
-    expect: str = GREEN
-    head: str = ""
-    clean: str = ""
-    says: tuple[str, ...] = ()
-    never: tuple[str, ...] = ("ESCAPED",)
-    files: str = ""
-    quick: bool = False
-    stall: int = 60
-    timeout: int = 120
-
-
-def python(text: str) -> str:
-    """A section that runs a Python program."""
-    return f"python3 - <<'EOF'\n{text.strip()}\nEOF"
-
+from tests.hostile.attack import KILLED, Attack, python
+from tests.hostile.more import MORE
 
 _PROBE = r"""
 set +e
@@ -351,6 +311,7 @@ ATTACKS = (
     ),
     planted("not-utf-8", "echo x >\"$(printf 'x\\377-1-1.noarch').rpm\""),
     planted("long-name", "echo x >$(printf '%%0245d' 1)-1.rpm", quick=False),
+    *MORE,
     Attack("terminal", r"printf 'error: \033]0;x\007\033[2Jboo\n' >&2; exit 1", r"Bad exit status"),
 )
 

@@ -11,7 +11,8 @@ import pytest
 
 from backend.builders import stream
 from tests.hostile.arena import Arena, at_rest, judge
-from tests.hostile.attacks import ATTACKS, Attack
+from tests.hostile.attack import Attack
+from tests.hostile.attacks import ATTACKS
 
 pytestmark = pytest.mark.rpmbuild
 

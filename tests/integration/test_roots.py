@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.arena import Arena
-from tests.hostile.attacks import Attack
+from tests.hostile.attack import Attack
 
 pytestmark = pytest.mark.rpmbuild
 
