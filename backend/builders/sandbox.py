@@ -70,8 +70,8 @@ class Area:
             piece.mkdir(mode=0o700, exist_ok=True)
             if root:
                 os.chown(piece, uid, uid, follow_symlinks=False)
-            if name in ("tmp", "vartmp"):
-                piece.chmod(0o1777)
+            # An earlier run in it, which its user cleans up after, may have closed them.
+            piece.chmod(0o1777 if name in ("tmp", "vartmp") else 0o700)
         return area
 
 

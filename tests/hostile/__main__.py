@@ -47,7 +47,7 @@ def contest(arena: Arena, names: list[str]) -> int:
             continue
         before = at_rest()
         end, log, seconds = arena.build(attack)
-        wrong = judge(attack, end, log)
+        wrong = judge(attack, end, log, grouped=arena.grouped)
         wrong += [f"{key} changed" for key, value in at_rest().items() if value != before[key]]
         green, seen = etc_of_the_next(arena)
         if green:

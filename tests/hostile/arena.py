@@ -63,6 +63,7 @@ class Arena:
         self.builder: Builder = connect(host, self.config) if host else local
         self.builder.preflight()
         self.about = f"on {host}" if host else local.describe()
+        self.grouped = isinstance(sandbox.groups(self.config), Place)
         self.empty: Callable[[], bool] = lambda: True
 
     def source(self, attack: Attack) -> Path:
@@ -127,12 +128,12 @@ def listening(name: str) -> Iterator[None]:
         yield
 
 
-def judge(attack: Attack, end: str, log: str) -> list[str]:
-    """What is wrong with how it ended."""
+def judge(attack: Attack, end: str, log: str, *, grouped: bool) -> list[str]:
+    """What is wrong with how it ended; `grouped`: there are control groups."""
     wrong = []
-    pattern = attack.expect or "$"
-    if not re.match(pattern, end) and not (attack.expect and re.search(pattern, end)):
-        wrong.append(f"ended with {end!r}, not {attack.expect or 'green'!r}")
+    expect = attack.expect if grouped else attack.alone or attack.expect
+    if not (re.search(expect, end) if expect else end == GREEN):
+        wrong.append(f"ended with {end!r}, not {expect or 'green'!r}")
     said = [line for line in log.splitlines() if not line.startswith("+")]
     wrong += [f"does not say {text}" for text in attack.says if not any(text in x for x in said)]
     wrong += [line for line in said if any(line.startswith(text) for text in attack.never)]

@@ -22,7 +22,8 @@ class Attack:
     """`build` and `clean` are sections of the spec, `head` stands before its first tag.
 
     `expect` is a pattern of the error's text, GREEN or KILLED. `says` must be in the log,
-    `never` must not. `files` are the spec's. `quick` ones are part of `make test`.
+    `never` must not. `alone` is expected instead of `expect` where there are no control groups.
+    `files` are the spec's. `quick` ones are part of `make test`.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Attack:
     quick: bool = False
     stall: int = 60
     timeout: int = 120
+    alone: str = ""
 
 
 def python(text: str) -> str:

@@ -11,8 +11,9 @@ import pytest
 
 from backend.builders import stream
 from tests.hostile.arena import Arena, at_rest, judge
-from tests.hostile.attack import Attack
+from tests.hostile.attack import Attack, python
 from tests.hostile.attacks import ATTACKS
+from tests.hostile.more import DIGEST
 
 pytestmark = pytest.mark.rpmbuild
 
@@ -32,12 +33,16 @@ def test_an_attack_ends_as_it_must(
     monkeypatch.setattr(stream, "CHECK_EVERY", 0.1)
     before = at_rest()
     end, log, _ = arena.build(attack)
-    assert judge(attack, end, log) == []
+    assert judge(attack, end, log, grouped=arena.grouped) == []
     assert at_rest() == before
     assert not list(Path(arena.top).glob("*/area"))
 
 
-def test_the_next_build_is_green(arena: Arena) -> None:
-    end, log, _ = arena.build(Attack("next"))
-    assert not end
+def test_the_next_build_is_green_and_sees_the_same_etc(arena: Arena) -> None:
+    views = set()
+    for _ in range(3):
+        end, log, _ = arena.build(Attack("next", python(DIGEST)))
+        assert not end
+        views |= {line for line in log.splitlines() if line.startswith("ETC ")}
+    assert len(views) == 1
     assert "Limits: memory 256 MB, 150 processes" in log

@@ -125,3 +125,15 @@ def test_bash_is_shown_in_place_of_the_file_that_is_the_shell(
     mounts = view.system(root, shell=view.other_shell(root))
     assert ("/usr/bin/dash" in mounts) == (place == "usr/bin/dash")
     assert "/usr/bin/sh" not in mounts
+
+
+def test_an_area_that_a_build_has_closed_is_opened_again(
+    settings: config.Config, tmp_path: Path
+) -> None:
+    """An ordinary user's bubblewrap starts in it to clean up."""
+    area = Area.make(settings, tmp_path, 0)
+    for name in ("build", "tmp", "vartmp", "results"):
+        (area.path / name).chmod(0)
+    Area.make(settings, tmp_path, 0)
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in area.path.iterdir()}
+    assert modes == {"build": 0o700, "results": 0o700, "tmp": 0o1777, "vartmp": 0o1777}
