@@ -18,6 +18,8 @@ from backend.exceptions import InfrastructureError
 
 #: Longest wait for one answer, in seconds.
 TIMEOUT = 30.0
+#: Most bytes of an answer.
+ANSWER = 1024**2
 #: Characters of a ticket's output that are looked at.
 OUTPUT = 4096
 
@@ -34,14 +36,30 @@ class TicketLost(InfrastructureError):
     """The ticket failed, was closed by somebody else, or is unknown to the server."""
 
 
-class _Patient(xmlrpc.client.Transport):
+class _Bounded(xmlrpc.client.Transport):
+    """Neither an endless answer nor one that grows when it is unpacked fills the memory."""
+
+    accept_gzip_encoding = False
+
+    def parse_response(self, response: http.client.HTTPResponse) -> Any:
+        with response:  # whoever sends without end is not to wait for us
+            data = response.read(ANSWER + 1)
+        if len(data) > ANSWER:
+            raise http.client.HTTPException(f"its answer is larger than {ANSWER} bytes")
+        parser, target = self.getparser()
+        parser.feed(data)
+        parser.close()
+        return target.close()
+
+
+class _Patient(_Bounded):
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         connection = super().make_connection(host)
         connection.timeout = TIMEOUT
         return connection
 
 
-class _PatientTls(xmlrpc.client.SafeTransport):
+class _PatientTls(_Bounded, xmlrpc.client.SafeTransport):
     def make_connection(self, host: Any) -> http.client.HTTPSConnection:
         connection = super().make_connection(host)
         connection.timeout = TIMEOUT

@@ -1,11 +1,14 @@
 """What is understood of the commands that make and list machines, and of resalloc."""
 
+import contextlib
+import gzip
+import http.server
 import sys
 import threading
 import xmlrpc.client
 import xmlrpc.server
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -168,3 +171,60 @@ def test_a_server_that_is_away_or_none_is_the_farms_fault() -> None:
     client = resalloc.Resalloc("http://127.0.0.1:9")
     with pytest.raises(InfrastructureError, match="resalloc"):
         client.take(("t",), "s")
+
+
+class Garbage(http.server.BaseHTTPRequestHandler):
+    """Answers with what `answers` has."""
+
+    answers: ClassVar[list[tuple[bytes, str]]] = []
+    sent = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        data, encoding = self.answers.pop(0)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/xml")
+        if encoding:
+            self.send_header("Content-Encoding", encoding)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(256 if data.startswith(b"endless") else 1):
+                self.wfile.write(data)
+                type(self).sent += len(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+XML = (
+    "<?xml version='1.0'?><methodResponse><params><param><value>{}</value></param></params>"
+    "</methodResponse>"
+)
+BOMB = gzip.compress(XML.format("<string>" + "x" * 2**24 + "</string>").encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        (b"endless" + b"x" * 2**20, ""),
+        (BOMB, "gzip"),
+        (b"\xff\xfe\0garbage", ""),
+        (XML.format("<string>7</string>").encode(), ""),
+        (XML.format("<boolean>1</boolean>").encode(), ""),
+        (XML.format("<int>9999999999</int>").encode()[:-30], ""),
+        (b"", ""),
+    ],
+)
+def test_whatever_a_server_answers_is_bounded_and_one_clear_error(
+    data: bytes, encoding: str
+) -> None:
+    Garbage.answers, Garbage.sent = [(data, encoding)], 0
+    with http.server.HTTPServer(("127.0.0.1", 0), Garbage) as web:
+        thread = threading.Thread(target=web.handle_request)
+        thread.start()
+        client = resalloc.Resalloc(f"http://127.0.0.1:{web.server_address[1]}")
+        with pytest.raises(InfrastructureError, match="resalloc") as caught:
+            client.take(("t",), "s")
+        thread.join()
+    assert len(str(caught.value)) < 1000
+    assert Garbage.sent < 2**25, "it is not listened to for ever"
