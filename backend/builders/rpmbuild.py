@@ -182,7 +182,9 @@ class RpmbuildBuilder:
             code = stream.supervise(self._config, area, command, log, request)
         tail = bytes(log.tail)
         if not log.head.startswith(recipe.STARTED):
-            raise InfrastructureError(f"the sandbox did not start: {decisive_line(tail)}")
+            # What is installed for the build may be the reason: it is not tried for ever.
+            kind = Killed if bench.sandbox.layered else InfrastructureError
+            raise kind(f"the sandbox did not start: {decisive_line(tail)}")
         if code in KILLED or (code and killed_inside(tail)):
             raise Killed(_reason(tail, 128 + signal.SIGKILL))
         if code:

@@ -114,6 +114,11 @@ class Sandbox:
         """The same with another root."""
         return Sandbox(self._config, trees)
 
+    @property
+    def layered(self) -> bool:
+        """Something is installed on top of the root: packages of strangers, perhaps."""
+        return len(self._trees) > 1
+
     def small_shell(self) -> str:
         """The shell inside that starts fastest."""
         return "/usr/bin/dash" if self._root().source("usr/bin/dash") else "/bin/sh"

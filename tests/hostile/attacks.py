@@ -8,6 +8,7 @@ set +e
 for f in /proc/sys/kernel/core_pattern /proc/sys/kernel/hostname /proc/sysrq-trigger \
     /proc/sys/vm/drop_caches /sys/kernel/mm/transparent_hugepage/enabled /proc/1/mem; do
   (echo x >$f) 2>/dev/null && echo "ESCAPED wrote $f"; done
+[ "$(cat /proc/self/oom_score_adj)" = 1000 ] || echo "ESCAPED the OOM killer"
 echo -1000 2>/dev/null >/proc/self/oom_score_adj && echo "ESCAPED the OOM killer"
 ls /sys/fs/cgroup >/dev/null 2>&1 && echo "ESCAPED sees control groups"
 for n in "b 8 0" "c 1 1" "c 10 229"; do

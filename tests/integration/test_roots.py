@@ -1,5 +1,7 @@
 """A build in a root of its own: a small tree, made of the host's rpm and what it needs."""
 
+import contextlib
+import dataclasses
 import os
 import re
 import shutil
@@ -7,9 +9,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from backend.builders import installer, resolve
+from backend.builders.rpmbuild import RpmbuildBuilder
 from tests.hostile.arena import Arena
 from tests.hostile.attack import Attack
 
@@ -60,6 +65,70 @@ def test_a_package_is_built_in_it(tree: Path, tmp_path: Path) -> None:
     assert "ID=tiny" in log
     assert "CLOSED" in log
     assert "perl" not in log
+
+
+@pytest.fixture
+def upper(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What packages of strangers have put on top of the root, for each build."""
+    if os.geteuid():
+        pytest.skip("only root installs packages for a build")
+    path = tmp_path / "upper"
+    path.mkdir()
+
+    @contextlib.contextmanager
+    def layer(job: installer.Job) -> Iterator[tuple[Path, ...]]:
+        yield (path, tree)
+
+    monkeypatch.setattr(resolve, "layer", layer)
+    return path
+
+
+def layered(tree: Path, place: Path) -> Arena:
+    arena = Arena(place, f"root={tree}")
+    benches = cast(RpmbuildBuilder, arena.builder)._benches
+    for chroot, bench in benches.items():
+        benches[chroot] = dataclasses.replace(bench, resolves=True)
+    return arena
+
+
+def test_etc_of_a_layer_and_of_its_root_are_one(tree: Path, tmp_path: Path, upper: Path) -> None:
+    for top, name in ((tree, "root"), (upper, "layer")):
+        (top / "etc/conf.d").mkdir(parents=True, exist_ok=True)
+        (top / "etc/conf.d" / name).write_text(name)
+    (upper / "etc/group").write_text("strangers:x:77:\n")
+    arena = layered(tree, tmp_path)
+    for _ in range(3):
+        end, log, _ = arena.build(Attack("layered", "cat /etc/conf.d/* /etc/group /etc/os-release"))
+        assert not end, log[-3000:]
+        assert "layerrootstrangers:x:77:\nbuilder:x:1000:\nID=tiny" in log
+
+
+def test_a_layer_that_breaks_the_shell_is_not_tried_for_ever(
+    tree: Path, tmp_path: Path, upper: Path
+) -> None:
+    (upper / "usr/bin").mkdir(parents=True)
+    (upper / "usr/bin/bash").write_text("#!/usr/bin/nothing\n")
+    (upper / "usr/bin/bash").chmod(0o755)
+    end, _, _ = layered(tree, tmp_path).build(Attack("broken"))
+    assert end.startswith("KILLED the sandbox did not start")
+
+
+def test_a_layer_writes_nowhere_while_its_packages_are_listed(
+    tree: Path, tmp_path: Path, upper: Path
+) -> None:
+    (upper / "usr/bin").mkdir(parents=True)
+    (upper / "usr/bin/bash").write_text("""#!/usr/bin/dash
+case "$*" in *"rpm -qa"*)
+    for place in /builddir /tmp /var/tmp /builddir/results; do echo x >$place/listed; done
+esac
+exec /usr/bin/dash "$@"
+""")
+    (upper / "usr/bin/bash").chmod(0o755)
+    places = "/builddir/listed /tmp/listed /var/tmp/listed /builddir/results/listed"
+    script = f"for f in {places}; do [ ! -e $f ]; done; echo NONE"
+    end, log, _ = layered(tree, tmp_path).build(Attack("listed", script))
+    assert not end, log[-3000:]
+    assert "\nNONE\n" in log
 
 
 def test_a_tree_without_rpmbuild_is_named(tree: Path, tmp_path: Path) -> None:
