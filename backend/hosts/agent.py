@@ -158,6 +158,7 @@ class Agent:
         """
         missed = MISSED * shop.tick
         deadline = time.monotonic() + missed + GIVE_WAY
+        seen: dict[Path, tuple[int, float]] = {}
         while True:
             with runs.room(self._base):
                 there = runs.building(self._base, shop.farm)
@@ -168,7 +169,7 @@ class Agent:
             if time.monotonic() > deadline:
                 raise Trouble(f"a build that was lost does not end: {excess[0].path}")
             for one in excess:
-                if one.silence() > missed:
+                if one.silence() > missed or _still(one, seen) > missed:
                     one.tell("control", DONE)
             select.select([], [], [], 0.02)
             self._tick(shop)
@@ -270,6 +271,15 @@ class Agent:
         while rest:
             rest = rest[os.write(self._out, rest) :]
         self._said = time.monotonic()
+
+
+def _still(run: Run, seen: dict[Path, tuple[int, float]]) -> float:
+    """Seconds for which we have seen that nobody asks for it: its time lies in the future when
+    the host's clock was put right meanwhile."""
+    renewed, now = run.renewed(), time.monotonic()
+    if seen.get(run.path, (-1, now))[0] != renewed:
+        seen[run.path] = (renewed, now)
+    return now - seen[run.path][1]
 
 
 def main(base: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,22 @@ def test_a_lost_build_gives_way_to_the_next(client: Client, tmp_path: Path) -> N
     other.line.close()
 
 
+def test_a_lost_build_gives_way_when_the_clock_was_years_ahead(
+    client: Client, tmp_path: Path
+) -> None:
+    client.setup()
+    client.start(tmp_path, "print begun\nwait")
+    client.hear("log")
+    later = time.time() + 10 * 365 * 86400
+    os.utime(tmp_path / "host" / "runs" / "f-1" / "lease", (later, later))
+    other = Client(client.config)
+    other.setup(tick=0)
+    other.ask("open", run="f-2", name="a.src.rpm")
+    # Sooner than the minute after which the host would be called unfit.
+    wait_until(lambda: [path.name for path in runs(tmp_path)] == ["f-2"], 45)
+    other.line.close()
+
+
 def test_one_that_is_over_and_not_fetched_makes_nobody_give_way(tmp_path: Path) -> None:
     clients = [Client(hosts.config(tmp_path)) for _ in range(3)]
     for number, client in enumerate(clients):
@@ -140,7 +157,7 @@ def test_only_those_that_nobody_asks_for_give_way(tmp_path: Path) -> None:
     later = leases[0].stat().st_mtime + 3600
     os.utime(leases[0], (later, later))  # asked for, all the time
     os.utime(leases[1], (1, 1))
-    clients[2].setup(limit=1)
+    clients[2].setup(limit=1, tick=30)
     clients[2].ask("open", run="f-2", name="a.src.rpm")
     # What gave way is removed at once: perhaps before its own agent has seen how it ended.
     assert clients[1].hear("end").fields["outcome"]["error"] in ("Stopped", "Killed")
