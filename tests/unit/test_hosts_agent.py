@@ -2,8 +2,8 @@
 
 import contextlib
 import os
-import time
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
