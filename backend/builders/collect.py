@@ -31,6 +31,9 @@ def take(results: int, out: Path, *, others: bool = False) -> tuple[str, ...]:
     which is no plain file, has a second name, or an odd one. With `others` what is not called
     `.rpm` is left where it is.
     """
+    mode = stat.S_IMODE(os.fstat(results).st_mode)
+    if mode & stat.S_IRWXU != stat.S_IRWXU:  # closed by the build, and we may be its user
+        os.fchmod(results, mode | stat.S_IRWXU)
     names = [name for name in os.listdir(results) if not others or name.endswith(".rpm")]
     if len(names) > MAX_RESULTS:
         raise BuildError(f"the build left {len(names)} results: more than {MAX_RESULTS}")

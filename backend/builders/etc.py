@@ -44,13 +44,13 @@ def show(config: Config, root: Root, *, net: bool, area: Path, slot: int) -> lis
 def _lend(config: Config, plan: Plan, area: Path, slot: int) -> str:
     """The name of the directory in `area`; empty if bubblewrap is to make it."""
     place = area / f"etc-{plan.key}"
-    if place.is_dir():
-        return place.name
     keeps = config.statedir in area.parents
-    if keeps:
+    if keeps and not place.is_dir():
         with contextlib.suppress(OSError):
             (_store(config) / f"{slot}-{plan.key}").rename(place)
-            return place.name
+    if place.is_dir() and not place.is_symlink():
+        return place.name
+    place.unlink(missing_ok=True)  # nobody of us made that
     if not (keeps and _serves_again(plan)) and plan.files <= _MOST_FILES:
         return ""
     _make(plan, place)

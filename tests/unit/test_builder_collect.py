@@ -129,3 +129,15 @@ def test_what_is_no_package_may_stay(tmp_path: Path) -> None:
         assert collect.take(fd, out, others=True) == (NAME,)
     finally:
         os.close(fd)
+
+
+def test_a_directory_that_the_build_has_closed_is_opened_again(tmp_path: Path) -> None:
+    """An ordinary user is the build's user: it would be the farm's fault, and tried for ever."""
+
+    def fill(results: Path) -> None:
+        (results / NAME).write_bytes(b"x")
+        results.chmod(0)
+
+    names, _ = _take(tmp_path, fill)
+    assert names == (NAME,)
+    assert (tmp_path / "results").stat().st_mode & 0o777 == 0o700

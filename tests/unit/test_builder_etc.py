@@ -489,3 +489,21 @@ def test_a_passing_error_is_not_taken_for_a_missing_entry(
     monkeypatch.setattr(etcplan, "_copied", exhausted)
     with pytest.raises(OSError, match="Too many open files"):
         etc.show(settings, Root(trees=(tree,), shown="/"), net=False, area=area, slot=3)
+
+
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_what_is_no_directory_is_not_lent(
+    what: str, settings: config.Config, area: Path, tree: Path, tmp_path: Path
+) -> None:
+    place = shown(settings, area, tree)
+    etc.take_back(settings, area, 3)
+    (kept,) = (settings.statedir / "sandbox-etc").iterdir()
+    shutil.rmtree(kept)
+    if what == "file":
+        kept.touch()
+    else:
+        kept.symlink_to(tmp_path)
+    assert shown(settings, area, tree) == place
+    assert place.is_dir()
+    assert not place.is_symlink()
+    assert tmp_path.is_dir()
