@@ -20,8 +20,11 @@ _FIRST = "{ echo 1000 >/proc/self/oom_score_adj; } 2>/dev/null; "
 _AREA = 'mount --bind "$1" "$2" || exit 91; '
 _TREE = 'mount --bind "$3" "$2/root" || exit 92; '
 _LAYERS = 'mount -t overlay overlay -o "lowerdir=$3" "$2/root" || exit 92; '
-#: bash has -u for it, dash -p.
-_NPROC = 'ulimit -u "$1" 2>/dev/null || ulimit -p "$1" || exit 95; shift; exec "$@"'
+#: bash has -u for it, dash -p. bash leaves SHLVL, and no build needs to see that it was there.
+_NPROC = (
+    'ulimit -u "$1" 2>/dev/null || ulimit -p "$1" || exit 95; shift;'
+    ' [ ! -x /usr/bin/env ] || exec /usr/bin/env -u SHLVL "$@"; exec "$@"'
+)
 #: A /proc that no container manager has masked.
 _PROC = "mount -t proc proc /proc 2>/dev/null; "
 
