@@ -184,7 +184,7 @@ class Sandbox:
         root = self._root()
         shell = view.other_shell(root) if self._config.builder_macros else ""
         options = [*_isolation(net), *strict, *view.system(root, shell=shell)]
-        filter_ = seccomp.program()
+        filter_ = seccomp.program(namespaces=bool(strict))
         return [*options, "--seccomp", filter_] if filter_ else options
 
     def _root(self) -> Root:

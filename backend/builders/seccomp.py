@@ -11,12 +11,19 @@ import struct
 
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
-_LOAD, _EQUAL, _ABOVE, _RETURN = 0x20, 0x15, 0x35, 0x06
+_LOAD, _EQUAL, _ABOVE, _ANY, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
 
 #: Families of sockets that a build may open: local, IPv4, IPv6, netlink.
 FAMILIES = (1, 2, 10, 16)
 _X32 = 0x40000000
+_NEW_USER = 0x10000000
+
+#: AUDIT_ARCH → clone, unshare: their first argument says whether a user namespace is wanted. That
+#: of clone3, whose number is the same everywhere, lies in memory: programs fall back to clone.
+_NAMESPACES = {0xC000003E: (56, 272), 0x40000003: (120, 310), 0xC00000B7: (220, 97)}
+_NAMESPACES[0xC00000F3] = _NAMESPACES[0xC00000B7]
+_CLONE3 = 435
 
 #: AUDIT_ARCH → (socket, socketcall or None, what is refused). Refused: add_key, request_key,
 #: keyctl, bpf, perf_event_open, userfaultfd, kexec_load, kexec_file_load, open_by_handle_at,
@@ -32,20 +39,40 @@ _TABLES: dict[str, dict[int, _Table]] = {
 }
 
 
-def program(machine: str = "") -> bytes:
-    """The filter as the kernel and bubblewrap's --seccomp take it; empty if there is none."""
+def program(machine: str = "", *, namespaces: bool = True) -> bytes:
+    """The filter as the kernel and bubblewrap's --seccomp take it; empty if there is none.
+
+    Without `namespaces` it refuses user namespaces, where nothing else does.
+    """
     tables = _TABLES.get(machine or platform.machine())
     if not tables:
         return b""
-    blocks = [_block(arch, *table) for arch, table in tables.items()]
+    blocks = [
+        _block(arch, [] if namespaces else _no_namespaces(arch), *table)
+        for arch, table in tables.items()
+    ]
     return b"".join([*blocks, _one(_RETURN, value=_ERRNO | errno.ENOSYS)])
 
 
-def _block(arch: int, socket: int, socketcall: int | None, refused: tuple[int, ...]) -> bytes:
+def _no_namespaces(arch: int) -> list[bytes]:
+    clone, unshare = _NAMESPACES[arch]
+    return [
+        *(_one(_EQUAL, 0, 1, _CLONE3), _one(_RETURN, value=_ERRNO | errno.ENOSYS)),
+        *(_one(_EQUAL, 1, 0, clone), _one(_EQUAL, 0, 3, unshare)),
+        *(_one(_LOAD, value=_FIRST_ARGUMENT), _one(_ANY, 0, 1, _NEW_USER)),
+        _one(_RETURN, value=_ERRNO | errno.EPERM),
+        _one(_LOAD, value=_NUMBER),
+    ]
+
+
+def _block(
+    arch: int, more: list[bytes], socket: int, socketcall: int | None, refused: tuple[int, ...]
+) -> bytes:
     """What is decided for one architecture; it jumps over itself for another."""
     rules = [_one(_LOAD, value=_NUMBER)]
     if arch == 0xC000003E:
         rules += [_one(_ABOVE, 0, 1, _X32), _one(_RETURN, value=_ERRNO | errno.ENOSYS)]
+    rules += more
     for number in refused:
         rules += [_one(_EQUAL, 0, 1, number), _one(_RETURN, value=_ERRNO | errno.ENOSYS)]
     if socketcall is not None:  # its argument lies in memory, which a filter cannot read

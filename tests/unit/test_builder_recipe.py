@@ -1,5 +1,6 @@
 """What a build is given: macros that its rpm lacks; and the filter of system calls."""
 
+import errno
 import struct
 
 from backend.builders import recipe, seccomp, stream
@@ -29,7 +30,8 @@ def run(program: bytes, arch: int, number: int, argument: int = 0) -> int:
         elif kind == 0x06:
             return int(word)
         else:
-            place += yes if (value == word if kind == 0x15 else value >= word) else no
+            holds = {0x15: value == word, 0x35: value >= word, 0x45: value & word}[kind]
+            place += yes if holds else no
 
 
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000
@@ -51,6 +53,24 @@ def test_the_filter_refuses_keyrings_and_odd_sockets() -> None:
     assert run(program, i386, 41) == ALLOW
     assert run(program, 0xC00000B7, 0) & REFUSE  # no such machine
     assert seccomp.program("none") == b""
+
+
+def test_the_filter_refuses_user_namespaces_where_nothing_else_does() -> None:
+    thread, user = 0x3D0F00, 0x10000000
+    for machine, arch, clone, unshare in (
+        ("x86_64", 0xC000003E, 56, 272),
+        ("x86_64", 0x40000003, 120, 310),
+        ("aarch64", 0xC00000B7, 220, 97),
+        ("riscv64", 0xC00000F3, 220, 97),
+    ):
+        for number in (clone, unshare):
+            assert run(seccomp.program(machine), arch, number, user) == ALLOW
+            strict = seccomp.program(machine, namespaces=False)
+            assert run(strict, arch, number, thread) == ALLOW
+            assert run(strict, arch, number, user | thread) == REFUSE | errno.EPERM
+        assert run(strict, arch, 435) == REFUSE | errno.ENOSYS  # clone3
+        assert run(strict, arch, 3) == ALLOW
+        assert run(strict, arch, 425) & REFUSE  # what is refused in any case: io_uring
 
 
 def test_words_of_a_build_have_no_terminal_sequences() -> None:
