@@ -182,8 +182,12 @@ def _said(ended: Ended) -> str:
         text = line.partition(": ")[2].strip()
         if not text.startswith(("Exception(", "Command failed:")):
             return text
-    told = [line for line in lines if not line.startswith(("# ", "ERROR: Command failed:"))]
-    return told[-1] if told else "no output at all"
+    _, failed, after = _text(ended.output).rpartition("ERROR: Command failed:")
+    rest = [line.strip() for line in after.splitlines() if failed and line.strip()]
+    said = [line for line in rest or lines if not line.startswith("# ")]
+    if said:
+        return said[-1]
+    return f"{rest[0].removeprefix('# ')[:300]} failed" if rest else "no output at all"
 
 
 def _text(data: bytes) -> str:

@@ -156,6 +156,12 @@ def test_killed(code: int, build: bytes) -> None:
         (1, b"mock: command not found", "did not start"),
         (70, STARTED + b"ERROR: \nCould not create output directory", "exit code 70"),
         (30, STARTED + b"ERROR: Command failed: \nError: never heard of it", "never heard of it"),
+        (
+            1,
+            STARTED
+            + b"Finish: clean chroot\nERROR: Command failed: \n # cp -a /usr/share/x /y\n\n\n",
+            "exit code 1): cp -a /usr/share/x /y failed",
+        ),
         (99, b"", "no output at all"),
     ],
 )
