@@ -219,6 +219,7 @@ class _Bench:
             build=_tail(result / "build.log"),
             state=_tail(result / "state.log"),
             repos=mockconfig.repo_ids(self._request),
+            asked=mockconfig.asked(self._request),
             crowded=disk.low(self._config.builder_mock_basedir),
         )
 

@@ -181,6 +181,14 @@ def _module(line: str) -> list[tuple[str, str]]:
     return [(verb, ", ".join(_checked(name, _MODULE, "module") for name in names))]
 
 
+def asked(request: BuildRequest) -> list[str]:
+    """The names of packages and modules that the request wants in the root, as dnf says them."""
+    streams = [line.strip().partition(" ")[2] for line in request.buildroot.modules]
+    modules = [name for line in streams for name in re.split(r"[ ,]+", line)]
+    packages = [name.lstrip("@") for name in request.buildroot.packages]
+    return [name for name in [*packages, *modules] if name]
+
+
 def repo_ids(request: BuildRequest) -> list[str]:
     """What dnf calls the repositories of the request."""
     return [

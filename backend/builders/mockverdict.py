@@ -58,6 +58,8 @@ class Ended:
     state: bytes = b""
     #: Names of the repositories that the project, not the distribution, has named.
     repos: Collection[str] = ()
+    #: Packages and modules that the project, not the distribution, wants in the root.
+    asked: Collection[str] = ()
     #: The disk is nearly full although the root of this build is gone.
     crowded: bool = False
 
@@ -67,6 +69,12 @@ class Ended:
         step = b"unpacking root cache"
         begun, done = self.state.count(b"Start: " + step), self.state.count(b"Finish: " + step)
         return bool(self.code) and begun > done and _SPACE.encode() not in self.root
+
+    @property
+    def rootless(self) -> bool:
+        """True if it ended before there was a root: nothing of the package had been looked at."""
+        step = b"chroot init"
+        return step in self.state and b"Finish: " + step not in self.state
 
 
 def judge(ended: Ended) -> CoprBackendError | None:
@@ -136,7 +144,10 @@ def _installing(ended: Ended) -> CoprBackendError:
     found = (_MISSING.search(line) for line in ours + scripts)
     missing = list(dict.fromkeys(match[0] for match in found if match))
     if missing:
-        return BuildError(f"missing dependencies: {'; '.join(missing[:4])}")
+        text = "; ".join(missing[:4])
+        if ended.rootless and not any(name in line for name in ended.asked for line in missing):
+            return Killed(f"the chroot's own packages cannot be installed: {text}")
+        return BuildError(f"missing dependencies: {text}")
     why = (_unfetched(scripts) or [_said(ended)])[-1]
     return Killed(f"dnf failed (exit code {ended.code}): {why}")
 

@@ -215,6 +215,17 @@ def test_a_damaged_prepared_root_is_made_anew() -> None:
     assert not whole.broken_cache
 
 
+def test_a_chroot_that_cannot_be_made_is_not_the_packages_fault() -> None:
+    state = b"2026 - Start: chroot init\n"
+    ended = Ended(code=30, output=STARTED, root=NO_PACKAGE, state=state)
+    error = judge(ended)
+    assert type(error) is Killed
+    assert "the chroot's own packages cannot be installed: No match for" in str(error)
+    assert type(judge(replace(ended, asked=["nopackage-x"]))) is BuildError
+    made = state + b"2026 - Finish: chroot init\n"
+    assert type(judge(replace(ended, state=made))) is BuildError
+
+
 def test_a_missing_package_counts_more_than_what_scriptlets_say() -> None:
     said = b"Running transaction\nFailed to download metadata for x\n" + MISSING
     error = judge(Ended(code=30, output=STARTED, root=said))
