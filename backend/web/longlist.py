@@ -1,4 +1,9 @@
-"""A page of all builds of a project, found without walking over those before it (see `marks`)."""
+"""A page of all builds of a project, found without walking over those before it (see `marks`).
+
+Not of those in one state: a build enters or leaves a state anywhere among the others, with each
+report, which would move every mark beyond it. They are walked over, in an index that holds no
+others.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
