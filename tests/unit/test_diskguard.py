@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backend.constants import EVENTS_KEY, GRABBER_KEY, WAITING_KEY
 from backend.diskguard import Room, limit, short
-from tests.unit.test_job_grab import MemoryFrontend, Rig
+from tests.unit.grabber import MemoryFrontend, Rig
 
 MIB, GIB = 1024**2, 1024**3
 

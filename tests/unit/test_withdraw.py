@@ -17,7 +17,7 @@ from backend.exceptions import (
 )
 from backend.outbox import Outbox
 from backend.records import Told, troubles
-from tests.unit.test_job_grab import FakeConfig, MemoryFrontend, Rig, SlowLane, alive
+from tests.unit.grabber import FakeConfig, MemoryFrontend, Rig, SlowLane, alive
 
 CHROOT = "debian-12-x86_64"
 TOLD = Told(owner="o", dirname="p", chroot_dir=CHROOT, result_dir="r", devel=False)
