@@ -1,6 +1,5 @@
-"""API v3: shapes, refusals in its envelope, uploads, deleting."""
+"""API v3: shapes, refusals in its envelope, the first start."""
 
-import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend.exceptions import CoprBackendError, InfrastructureError
-from backend.web import housekeeping
+from backend.exceptions import CoprBackendError
 from backend.web.setup import first_start
-from tests.unit.test_web_lab import CHROOTS, SRPM, Lab, make_config, running_lab, token_of
+from tests.unit.test_web_lab import CHROOTS, Lab, make_config, refused, running_lab, token_of
 
 FEDORA, DEBIAN = CHROOTS
 
@@ -20,11 +18,6 @@ FEDORA, DEBIAN = CHROOTS
 def lab(tmp_path: Path) -> Iterator[Lab]:
     with running_lab(tmp_path, web__max_upload="4096") as lab:
         yield lab
-
-
-def refused(reply: httpx.Response, status: int, text: str) -> None:
-    assert reply.status_code == status, reply.text
-    assert text in reply.json()["error"]
 
 
 def test_project_has_exactly_the_keys_of_the_real_one(lab: Lab) -> None:
@@ -174,135 +167,6 @@ def test_refusals_of_writing(lab: Lab) -> None:
     refused(build(pkgs=good, projectname="zzz"), 404, "Project admin/zzz does not exist.")
 
 
-def test_upload_is_stored_and_served(lab: Lab) -> None:
-    lab.project()
-    build = lab.upload().json()
-    url = build["source_package"]["url"]
-    assert url.startswith("http://127.0.0.1:5000/tmp/")
-    assert lab.client.get(url.removeprefix("http://127.0.0.1:5000")).content == SRPM
-    task = lab.back("get-srpm-build-task/1")
-    assert task["source_type"] == 2
-    assert url in task["source_json"]
-    lab.source_done(1, srpm_url=url)
-    path = url.removeprefix("http://127.0.0.1:5000")
-    assert lab.client.get(path).status_code == 200
-
-
-def test_upload_of_a_canceled_build_is_removed_when_the_backend_has_stopped(lab: Lab) -> None:
-    lab.project()
-    build = lab.upload().json()["id"]
-    lab.api("PUT", f"/build/cancel/{build}")
-    lab.back(f"build-tasks/canceled/{build}", False)
-    assert not list((lab.config.statedir / "uploads").iterdir())
-
-
-def test_uploads_of_a_killed_process_are_removed_at_the_next_start(lab: Lab) -> None:
-    lab.project()
-    lab.upload()
-    uploads = lab.config.statedir / "uploads"
-    (wanted,) = uploads.iterdir()
-    (uploads / "torn").mkdir()
-    (uploads / "torn" / "half.src.rpm").write_bytes(b"half")
-    first_start(lab.config)
-    assert list(uploads.iterdir()) == [wanted]
-
-
-def test_upload_that_nobody_needs_is_removed(lab: Lab) -> None:
-    lab.project()
-    lab.source_done(lab.upload().json()["id"])
-    assert not list((lab.config.statedir / "uploads").iterdir())
-
-
-@pytest.mark.parametrize(
-    ("data", "name", "status", "text"),
-    [
-        (b"#!/bin/sh\n" * 9, "a-1.src.rpm", 400, "a-1.src.rpm is no RPM"),
-        (SRPM[:7] + b"\0" + SRPM[8:], "a-1.src.rpm", 400, "binary RPM"),
-        (SRPM, "a-1.x86_64.rpm", 400, "is no source package"),
-        (SRPM, "../a-1.src.rpm", 400, "is no source package"),
-        (b"", "a-1.src.rpm", 400, "empty or cut off"),
-        (SRPM + bytes(4096), "a-1.src.rpm", 413, "limit of 4096 bytes"),
-    ],
-)
-def test_refused_upload_leaves_nothing(
-    lab: Lab, data: bytes, name: str, status: int, text: str
-) -> None:
-    lab.project()
-    refused(lab.upload(data, name), status, text)
-    uploads = lab.config.statedir / "uploads"
-    assert not uploads.exists() or not list(uploads.iterdir())
-    assert lab.tasks() == []
-
-
-def test_upload_to_a_missing_project_leaves_nothing(lab: Lab) -> None:
-    refused(lab.upload(), 404, "Project admin/hello does not exist.")
-    assert not list((lab.config.statedir / "uploads").iterdir())
-
-
-def test_delete_builds(lab: Lab) -> None:
-    lab.project()
-    build = lab.submit(chroots=[FEDORA])
-    refused(lab.api("DELETE", f"/build/delete/{build}"), 409, "is not finished")
-    lab.source_done(build)
-    lab.report(build, FEDORA, status=0)
-    results = lab.config.destdir / f"admin/hello/{FEDORA}/{build:08d}-hello"
-    results.mkdir(parents=True)
-    other = lab.submit()
-    refused(lab.api("DELETE", "/build/delete/list", {"builds": [build, other]}), 409, "2")
-    reply = lab.api("DELETE", "/build/delete/list", {"builds": [build]})
-    assert reply.json() == {"builds": [build]}
-    assert not results.exists()
-    refused(lab.client.get(f"/api_3/build/{build}"), 404, "Build 1 does not exist.")
-    assert lab.submit() == 3
-
-
-@pytest.mark.parametrize("broken", [False, True])
-def test_a_succeeded_build_is_unlisted_before_its_files_go(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, broken: bool
-) -> None:
-    lab.project()
-    repo = lab.config.destdir / f"admin/hello/{FEDORA}"
-    seen: list[object] = []
-    for build in (lab.submit(chroots=[FEDORA]), lab.submit(chroots=[FEDORA])):
-        lab.source_done(build)
-        lab.report(build, FEDORA, status=1)
-        (repo / f"{build:08d}-hello").mkdir(parents=True)
-        (repo / f"{build:08d}-hello/success").touch()
-
-    def withdraw(where: Path, without: list[str], **_: object) -> None:
-        seen.append((where, [(where / name).exists() for name in without]))
-        if broken:
-            raise InfrastructureError("no space")
-
-    monkeypatch.setattr(housekeeping, "withdraw", withdraw)
-    assert lab.api("DELETE", "/build/delete/list", {"builds": [1, 2]}).status_code == 200
-    assert seen == [(repo, [True, True])], "one publish for both, while the files are there"
-    assert [path.is_dir() for path in (repo / "00000001-hello", repo / "00000002-hello")] == [
-        broken,
-        broken,
-    ]
-
-
-def test_delete_project(lab: Lab, tmp_path: Path) -> None:
-    lab.project()
-    build = lab.submit()
-    own = lab.config.destdir / "admin"
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    for name in ("hello", "hello:pr:7", "hello2"):
-        (own / name).mkdir(parents=True)
-    (own / "hello:link").symlink_to(precious)
-    delete = ("DELETE", "/project/delete/admin/hello", {"verify": True})
-    refused(lab.api(*delete), 409, "copr-cli cancel 1")
-    lab.api("PUT", f"/build/cancel/{build}")
-    lab.back(f"build-tasks/canceled/{build}", True)
-    assert lab.api(*delete).json()["name"] == "hello"
-    assert [entry.name for entry in own.iterdir()] == ["hello2"]
-    assert precious.is_dir()
-    refused(lab.api(*delete), 404, "Project admin/hello does not exist.")
-    assert lab.project()["id"] == 2
-
-
 def test_edit_keeps_what_is_not_given(lab: Lab) -> None:
     lab.project(description="old", enable_net=True)
     body = {"description": None, "chroots": [DEBIAN], "repos": ["http://x/"], "enable_net": None}
@@ -337,57 +201,6 @@ def test_first_start_says_what_to_do_about_a_bad_directory(tmp_path: Path) -> No
     (tmp_path / "statedir").write_text("in the way")
     with pytest.raises(CoprBackendError, match=r"statedir .* cannot be made: .* or set statedir"):
         first_start(make_config(tmp_path))
-
-
-def test_an_upload_with_an_odd_name_is_kept_under_a_harmless_one(lab: Lab) -> None:
-    lab.project()
-    url = lab.upload(SRPM, "my päckage-%{ver}-1.src.rpm").json()["source_package"]["url"]
-    assert url.rsplit("/", 1)[-1] == "my_p_ckage-__ver_-1.src.rpm"
-    assert lab.client.get(url.removeprefix("http://127.0.0.1:5000")).content == SRPM
-
-
-@pytest.mark.parametrize("what", ["build", "project"])
-def test_a_frontend_that_is_killed_while_it_deletes_leaves_that_to_the_backend(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    lab.project()
-    build = lab.submit(chroots=[FEDORA])
-    lab.source_done(build)
-    lab.report(build, FEDORA, status=1)
-    for pending in lab.back("pending-actions"):
-        lab.back("update", {"actions": [{"id": pending["id"], "result": 1}]})
-    with monkeypatch.context() as patch:
-        for name in ("remove_builds", "remove_project"):
-            patch.setattr(housekeeping, name, lambda *_: None)
-        if what == "build":
-            lab.api("DELETE", "/build/delete/list", {"builds": [build]})
-        else:
-            lab.api("DELETE", "/project/delete/admin/hello", {"verify": True})
-    (pending,) = lab.back("pending-actions")
-    record = lab.back(f"action/{pending['id']}")
-    data = json.loads(record["data"])
-    assert (record["action_type"], data["ownername"]) == (0, "admin")
-    if what == "build":
-        dirs = {FEDORA: ["00000001-hello"], "srpm-builds": ["00000001"]}
-        assert data["project_dirnames"] == {"hello": dirs}
-        return
-    assert data["project_dirnames"] == ["hello"]
-    again = lab.api("POST", "/project/add/admin", {"name": "hello"})
-    assert again.status_code == 409
-    lab.back("update", {"actions": [{"id": pending["id"], "result": 1}]})
-    assert lab.api("POST", "/project/add/admin", {"name": "hello"}).status_code == 200
-
-
-def test_what_was_removed_at_once_is_no_action(lab: Lab) -> None:
-    lab.project()
-    build = lab.submit(chroots=[FEDORA])
-    lab.source_done(build)
-    lab.report(build, FEDORA, status=1)
-    before = lab.back("pending-actions")
-    lab.api("DELETE", "/build/delete/list", {"builds": [build]})
-    assert lab.back("pending-actions") == before
-    lab.api("DELETE", "/project/delete/admin/hello", {"verify": True})
-    assert lab.back("pending-actions") == []
 
 
 @pytest.mark.parametrize(

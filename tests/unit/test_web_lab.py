@@ -58,6 +58,12 @@ class Client:
         return self.request("PUT", path, **more)
 
 
+def refused(reply: httpx.Response, status: int, text: str) -> None:
+    """The request was answered so, and with that in the error."""
+    assert reply.status_code == status, reply.text
+    assert text in reply.json()["error"]
+
+
 class Lab:
     """`api` speaks as the admin user, `back` as the backend."""
 
