@@ -18,8 +18,6 @@ LEVELS = ("debug", "info", "warning", "error")
 UNSENT = 1000
 #: Most events that are read at once.
 FULL = 500
-#: How far back `last_errors` looks at most, in events.
-LOOK_BACK = 20_000
 _BUILD = re.compile(r"build ((\d{1,18})(?:-[\w.+:~-]*[\w+~])?): ")
 
 
@@ -136,19 +134,3 @@ def follow(client: "redis.Redis", last: str, block: float) -> Iterator[tuple[str
     for _, entries in streams:
         for entry_id, fields in entries[0] if isinstance(answer, dict) else entries:
             yield entry_id, Event.from_fields(fields)
-
-
-def last_errors(client: "redis.Redis", count: int) -> list[Event]:
-    """The newest `count` events of level error, the newest first."""
-    found: list[Event] = []
-    newest, seen = "+", 0
-    while len(found) < count and seen < LOOK_BACK:
-        entries: Any = client.xrevrange(EVENTS_KEY, max=newest, count=FULL)
-        for _, fields in entries:
-            event = Event.from_fields(fields)
-            if event.level == "error":
-                found.append(event)
-        if len(entries) < FULL:
-            break
-        newest, seen = f"({entries[-1][0]}", seen + len(entries)
-    return found[:count]

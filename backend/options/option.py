@@ -1,9 +1,6 @@
 """What one option of `copr-be.conf` is."""
 
 from dataclasses import dataclass
-from typing import Final
-
-GIB: Final = 1024**3
 
 
 @dataclass(frozen=True)

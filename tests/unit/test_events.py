@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from backend import constants
-from backend.events import UNSENT, Event, Events, follow, last_errors
+from backend.events import UNSENT, Event, Events, follow
 
 
 @pytest.fixture
@@ -73,14 +73,3 @@ def test_events_wait_while_redis_is_away(client: Any, capsys: pytest.CaptureFixt
     told = [Event.from_fields(fields).what for _, fields in entries]
     assert told == [*(f"lost? {number}" for number in range(6, UNSENT + 5)), "back"]
     assert capsys.readouterr().err == ""
-
-
-def test_last_errors_are_found_among_much_else(client: Any) -> None:
-    events = Events(client, "main")
-    for number in range(3):
-        events.emit(f"error {number}", "error")
-        for _ in range(600):
-            events.emit("chatter")
-    assert [event.what for event in last_errors(client, 2)] == ["error 2", "error 1"]
-    assert [event.what for event in last_errors(client, 9)] == ["error 2", "error 1", "error 0"]
-    assert last_errors(client, 0) == []
