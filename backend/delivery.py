@@ -1,6 +1,6 @@
 """Sending finished builds to the frontend: in batches, and each of them once.
 
-Terminal updates are not idempotent (PROTOCOL E.3): a report whose sending was interrupted is
+Terminal updates are not idempotent: a report whose sending was interrupted is
 sent again only if the frontend still calls its task unfinished.
 """
 
@@ -58,7 +58,7 @@ def patience(build: Mapping[str, Any], limit: float) -> float:
 
 
 def choose(reports: Iterable[Report], without: Collection[str] = ()) -> list[Report]:
-    """The next batch, oldest first; one report for each build (PROTOCOL A.9)."""
+    """The next batch, oldest first; one report for each build."""
     chosen: dict[object, Report] = {}
     for report in reports:
         if report.task_id not in without:

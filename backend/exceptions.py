@@ -69,7 +69,7 @@ class FrontendBroken(FrontendError):
 
 
 class FrontendSilent(FrontendError):
-    """No answer came: the frontend is away, or it breaks over this one request (PROTOCOL E.7)."""
+    """No answer came: the frontend is away, or it breaks over this one request."""
 
 
 class Unreachable(FrontendBroken):

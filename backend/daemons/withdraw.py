@@ -183,7 +183,7 @@ def _withdraw(config: Config, frontend: Frontend, task_id: str) -> None:
 
 def _packageless(frontend: Frontend, task_id: str) -> bool:
     """True when the build has no package yet: then a frontend breaks over the records of its
-    chroots (PROTOCOL A.6), and none of them can have started."""
+    chroots, and none of them can have started."""
     try:
         record = frontend.task(task_id.partition("-")[0])
     except FrontendRefused:

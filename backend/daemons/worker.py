@@ -13,7 +13,7 @@ import redis
 from backend import build, workdir
 from backend.builders import Builder
 from backend.config import Config, Group
-from backend.constants import Status
+from backend.constants import SRPM_CHROOT, Status
 from backend.daemons import child
 from backend.daemons.board import beat
 from backend.daemons.retire import Retirement
@@ -49,7 +49,7 @@ LONGEST_PAUSE = 30.0
 MOST_HOSTS = 3
 #: Of the report: it was not the package.
 _FARM = Diagnosis(kind=Kind.INFRASTRUCTURE, lines=()).to_dict()
-#: The same for the moments of an idle worker.
+#: An idle worker is heard of again so long after its wait for a task, in seconds.
 IDLE_GRACE = 30.0
 
 
@@ -205,7 +205,7 @@ class Worker:
         """Once more; `alone`: the trouble is this task's, and is to hold up no other."""
         tries = self._queues.count_trouble(claim.task_id)
         if tries & (tries - 1) == 0:  # once a second would bury everything else in the log
-            often = f" for the {tries}th time" if tries > 2 else ""
+            often = f" ({tries} times by now)" if tries > 2 else ""
             text = f"build {claim.task_id}: given back{often}: {why}"
             self._events.emit(text, "warning", kind="task.again")
         if alone or (tries >= FEW and not self._queues.frontend_away()):
@@ -272,8 +272,8 @@ def failed_report(task_id: str, why: str, result_dir: str = "") -> dict[str, obj
         "id": int(number),
         "build_id": int(number),
         "task_id": task_id,
-        "chroot": chroot or "srpm-builds",
-        "status": 0,
+        "chroot": chroot or SRPM_CHROOT,
+        "status": int(Status.FAILED),
         "result_dir": result_dir if chroot else f"{int(number):08d}",
         "failure": why,
     }

@@ -85,7 +85,7 @@ def gen_key(session: Session, project: Project) -> None:
 
 def release(session: Session, project: Project, builds: Mapping[str, Sequence[str]]) -> Action:
     """Have builds listed among the released packages of a project that publishes by hand, beside
-    what is; `builds`: chroot → result directories. (`builds` is our own: PROTOCOL A.12.)"""
+    what is; `builds`: chroot → result directories. (`builds` is our own: Copr names no builds.)"""
     data = {
         "ownername": project.owner,
         "projectname": project.name,

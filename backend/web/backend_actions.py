@@ -1,4 +1,4 @@
-"""The part of the `/backend/` namespace that hands out actions (PROTOCOL A.12)."""
+"""The part of the `/backend/` namespace that hands out actions."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The `/backend/` namespace: what the build backend polls and reports to (PROTOCOL A)."""
+"""The `/backend/` namespace: what the build backend polls and reports to."""
 
 import re
 from typing import Any

@@ -163,7 +163,7 @@ class CancelRequest(Base):
 
 
 class Action(Base):
-    """Work beside builds that the backend does with the results (PROTOCOL A.12)."""
+    """Work beside builds that the backend does with the results."""
 
     __tablename__ = "action"
     id: Mapped[int] = mapped_column(primary_key=True)

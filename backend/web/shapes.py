@@ -1,4 +1,4 @@
-"""JSON objects of API v3 (PROTOCOL C.2)."""
+"""JSON objects of API v3."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Records of tasks as the backend gets them (PROTOCOL A): short ones, and all of one task."""
+"""Records of tasks as the backend gets them: short ones, and all of one task."""
 
 import json
 import re

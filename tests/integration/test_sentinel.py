@@ -1,4 +1,4 @@
-"""A farm that hangs gets going again (PAINS 1), on the real daemon."""
+"""A farm that hangs gets going again, on the real daemon."""
 
 import contextlib
 import json

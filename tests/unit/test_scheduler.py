@@ -35,7 +35,7 @@ def one_group(free: int, size: int = 4) -> dict[int, Slots]:
 
 
 def test_who_used_less_goes_first_then_the_older() -> None:
-    """PAINS.md 4: one user's 3,000 builds make everybody wait."""
+    """One user's 3,000 builds make everybody wait."""
     crowd = [rpm(number, "crowd") for number in range(1, 3001)]
     made = plan([*crowd, rpm(9001, "single"), rpm(9002, "single")], one_group(4))
     assert names(made) == [

@@ -1,4 +1,4 @@
-"""When is the farm stalled, and what is done about it (PAINS 1): time jumps, nobody sleeps."""
+"""When is the farm stalled, and what is done about it: time jumps, nobody sleeps."""
 
 from typing import Any
 

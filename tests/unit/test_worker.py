@@ -100,7 +100,7 @@ def test_a_trouble_that_lasts_is_said_less_and_less_often(
     for _ in range(20):
         work(idle, monkeypatch, FrontendError("away"))
     assert len(said) == 5
-    assert said[-1] == "build 7: given back for the 16th time: away"
+    assert said[-1] == "build 7: given back (16 times by now): away"
     idle._queues.settled("7")
     work(idle, monkeypatch, FrontendError("away"))
     assert said[-1] == "build 7: given back: away"
