@@ -36,6 +36,7 @@ from backend.web import (
     hooks,
     live,
     machines,
+    metrics,
     openapi,
     page_build,
     page_hooks,
@@ -61,7 +62,7 @@ PARTS = (
     *(backend_api, backend_actions, api_submit, api_builds, api_projects, api_forks),
     *(api_chroots, api_packages, api_monitor, api_permissions, api_account),
     *(api_hooks, api_promote),
-    *(results, pages, browser, live, machines),
+    *(results, pages, browser, live, machines, metrics),
     *(page_build, page_hooks, page_project, webhooks),
 )
 

@@ -1,9 +1,6 @@
-"""For machines: metrics, health, status, badges, a feed."""
+"""For machines: health, status, badges, a feed; `metrics` is apart."""
 
 import html
-import time
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -20,11 +17,9 @@ from backend.web.models import Build, Project
 from backend.web.pages import disks
 from backend.web.queries import get_project
 from backend.web.request import Ctx
-from backend.web.store import Context
 
 router = APIRouter()
 _FRESH = {"Cache-Control": "no-store"}
-Line = tuple[dict[str, str], float]
 
 
 @router.get("/healthz")
@@ -83,120 +78,6 @@ def status(ctx: Ctx) -> Response:
         },
         headers=_FRESH,
     )
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def exposition(metrics: Iterable[tuple[str, str, str, list[Line]]]) -> str:
-    """Prometheus' text format, of (name, type, help, samples)."""
-    out = []
-    for name, kind, words, lines in metrics:
-        out += [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
-        for labels, value in lines:
-            inner = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-            out.append(f"{name}{{{inner}}} {value:.15g}" if inner else f"{name} {value:.15g}")
-    return "\n".join(out) + "\n"
-
-
-def _metrics(ctx: Context) -> Iterable[tuple[str, str, str, list[Line]]]:
-    view = ctx.look()
-    with ctx.reading() as session:
-        counts = samples.counts(session)
-        builds = session.scalar(select(func.max(Build.id))) or 0
-    yield "copr_up", "gauge", "1 while Redis answers", [({}, float(not view.problem))]
-    yield (
-        "copr_tasks",
-        "gauge",
-        "Unfinished tasks by state",
-        [
-            ({"state": "running"}, counts.running),
-            ({"state": "waiting"}, counts.waiting),
-            ({"state": "queued"}, view.queued),
-        ],
-    )
-    yield "copr_builds_total", "counter", "Builds submitted ever", [({}, builds)]
-    yield (
-        "copr_tasks_ended_total",
-        "counter",
-        "Reports of ended tasks since the start",
-        [({"state": state}, ctx.tally.ended[state]) for state in ("succeeded", "failed")],
-    )
-    yield (
-        "copr_tasks_failed_total",
-        "counter",
-        "Failed tasks by the kind of failure",
-        [({"kind": kind}, number) for kind, number in sorted(ctx.tally.kinds.items())],
-    )
-    yield (
-        "copr_workers",
-        "gauge",
-        "Workers by what they do",
-        [
-            ({"state": "busy"}, view.busy),
-            ({"state": "idle"}, len(view.workers) - view.busy),
-        ],
-    )
-    hosts = Counter((host["group"], host["state"]) for host in view.hosts)
-    yield (
-        "copr_hosts",
-        "gauge",
-        "Build hosts by group and state",
-        [({"group": str(g), "state": state}, n) for (g, state), n in sorted(hosts.items())],
-    )
-    board = view.publishing
-    yield (
-        "copr_publishers",
-        "gauge",
-        "Those who publish a repository, or wait for it",
-        [({"state": "publishing"}, board.publishing), ({"state": "waiting"}, board.waiting)],
-    )
-    yield (
-        "copr_repositories_failing",
-        "gauge",
-        "Repositories whose last publish has failed",
-        [({}, len(board.failures))],
-    )
-    yield "copr_reports_undelivered", "gauge", "Reports in the outbox", [({}, view.reports)]
-    yield (
-        "copr_drained",
-        "gauge",
-        "1 while nothing new is started",
-        [({}, float(bool(view.drained)))],
-    )
-    yield (
-        "copr_disk_full",
-        "gauge",
-        "1 while a disk is too full to start anything",
-        [({}, float(bool(view.full)))],
-    )
-    looked = _number(view.grabber.get("pass"))
-    if looked is not None:
-        age = max(0.0, time.time() - looked)
-        yield "copr_grabber_pass_age_seconds", "gauge", "Since the job grabber looked", [({}, age)]
-    space = disks(ctx)
-    for key, words in (("free", "Free bytes"), ("total", "Bytes in all")):
-        yield (
-            f"copr_disk_{key}_bytes",
-            "gauge",
-            f"{words} of the disk",
-            [({"of": disk["name"]}, disk[key]) for disk in space],
-        )
-
-
-def _number(text_: str | None) -> float | None:
-    try:
-        return float(text_ or "")
-    except ValueError:
-        return None
-
-
-@router.get("/metrics")
-def metrics(ctx: Ctx) -> Response:
-    """For Prometheus."""
-    kind = "text/plain; version=0.0.4; charset=utf-8"
-    return Response(exposition(_metrics(ctx)), media_type=kind, headers=_FRESH)
 
 
 @router.get("/coprs/{owner}/{name}/package/{package}/badge.svg")
