@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -135,6 +135,26 @@ def _waker(wake: Wake, hooked: Hooked) -> Wake:
     return tell
 
 
+def _lifespan(ctx: Context) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    """What runs beside the requests, from the first to the last."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        schema.prepare(ctx.engine)
+        ctx.hooked.begin()
+        await hooks.learn(ctx)
+        courier = Courier(ctx)
+        loop = asyncio.get_running_loop()
+        helpers = [loop.create_task(work) for work in (samples.sampling(ctx), courier.run())]
+        yield
+        for helper in helpers:
+            helper.cancel()
+        await courier.stop()
+        ctx.engine.dispose()
+
+    return lifespan
+
+
 def create_app(
     config: Config,
     *,
@@ -164,22 +184,12 @@ def create_app(
         hooked=hooked,
     )
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        schema.prepare(engine)
-        hooked.begin()
-        await hooks.learn(ctx)
-        courier = Courier(ctx)
-        loop = asyncio.get_running_loop()
-        helpers = [loop.create_task(work) for work in (samples.sampling(ctx), courier.run())]
-        yield
-        for helper in helpers:
-            helper.cancel()
-        await courier.stop()
-        engine.dispose()
-
     app = FastAPI(
-        lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+        lifespan=_lifespan(ctx),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.context = ctx
     app.state.routes = [route for part in PARTS for route in part.router.routes]
