@@ -17,7 +17,7 @@ from backend.survey import survey
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class WorkerView:
     """One worker: its group, what it builds (empty: nothing), since when."""
 
     name: str
@@ -34,7 +34,7 @@ class View:
     """
 
     problem: str = ""
-    workers: tuple[Bench, ...] = ()
+    workers: tuple[WorkerView, ...] = ()
     queued: int = 0
     reports: int = 0
     drained: str = ""
@@ -89,14 +89,16 @@ def watcher(config: Config) -> Look:
 
 def _look(queues: Queues, groups: list[int], *, pooled: bool) -> View:
     seen = survey(queues, groups)
-    benches = [
-        Bench(name=name.rpartition("-")[0] or name, group=h.group, task=h.task_id, since=h.since)
+    workers = [
+        WorkerView(
+            name=name.rpartition("-")[0] or name, group=h.group, task=h.task_id, since=h.since
+        )
         for name, h in sorted(seen.workers.items())
     ]
     raw = queues.client.hgetall(names.GRABBER_KEY)
     assert isinstance(raw, dict)
     return View(
-        workers=tuple(benches),
+        workers=tuple(workers),
         queued=sum(len(tasks) for tasks in seen.queued.values()),
         reports=len(seen.reported),
         drained=seen.drained,

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.config import Config
-from backend.constants import Source, Status
+from backend.constants import SRPM_CHROOT, Source, Status
 from backend.exceptions import InfrastructureError
 from backend.layout import SUCCESS
 from backend.prune import discard
@@ -131,7 +131,7 @@ def _remove_builds(ctx: Context, builds: Sequence[Build]) -> bool:
         forget_upload(ctx, build)
         project = ctx.config.destdir / build.project.owner / build.dirname
         if build.result_dir:
-            good &= _remove(project / "srpm-builds" / Path(build.result_dir).name)
+            good &= _remove(project / SRPM_CHROOT / Path(build.result_dir).name)
         for chroot in build.chroots:
             if not chroot.result_dir:
                 continue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.farmview import Bench, View
+from backend.farmview import View, WorkerView
 from backend.web import activity, samples, session
 from backend.web.models import Build
 from tests.unit.test_web_lab import SRPM, Lab, running_lab
@@ -301,7 +301,7 @@ def test_ready_and_workers_follow_the_farm(tmp_path: Path) -> None:
     views: list[View] = []
 
     def look() -> View:
-        busy = Bench(name="0-1", group=0, task="1-x", since=time.time() - 90)
+        busy = WorkerView(name="0-1", group=0, task="1-x", since=time.time() - 90)
         return views[-1] if views else View(workers=(busy,))
 
     with running_lab(tmp_path, look=look) as lab:
