@@ -64,6 +64,15 @@ def usage(path: Path) -> int:
     return total
 
 
+def closed(path: Path) -> bool:
+    """Something below `path` cannot be read: nobody knows what is in it."""
+    errors: list[OSError] = []
+    for _ in os.walk(path, onerror=errors.append):
+        if any(isinstance(error, PermissionError) for error in errors):
+            return True
+    return any(isinstance(error, PermissionError) for error in errors)
+
+
 def make_directory(path: Path, *, spread_out: bool = False) -> None:
     """Make a directory and its parents, mode 755 whatever the umask; it may exist already.
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backend import disk
 from backend.builders.cgroup import Group
 from backend.config import Config
 from backend.exceptions import BuildError
@@ -27,6 +28,8 @@ IN_MEMORY = ("/dev/shm", "/run")  # noqa: S108
 #: Bytes of the kernel's memory that a file there takes even if it is empty.
 NAME = 1024
 AT_ONCE = 0.05
+#: Descriptors of one build that are looked at.
+MOST_OPEN = 20000
 _DU = 'du -sx -B1 -- "$1" 2>/dev/null; du -sx --inodes -- "$1" 2>/dev/null; :'
 
 #: What programs say when prlimit refused them something → the limit.
@@ -144,10 +147,25 @@ class Watch:
         self._next = ended + REST * max(0.0, min(ended - self._began, DRAIN))
         found = [int(number) for number in numbers if number.isdigit()]
         if len(found) == 2:
-            self._judge(*found)
+            self._judge(found[0] + self._held(), found[1])
+
+    def hidden(self) -> int:
+        """Bytes that may be the build's though nobody finds them below its directory."""
+        return max(self._held(), self._closed())
+
+    def _held(self) -> int:
+        with contextlib.suppress(OSError):
+            return unlinked(self._pid, self._area.stat().st_dev)
+        return 0
+
+    def _closed(self) -> int:
+        """All that is gone, where the build has closed directories to us: we are no root."""
+        return max(0, self._free - _free(self._area)) if disk.closed(self._area) else 0
 
     def _judge(self, size: int, files: int) -> None:
         most, many = self._config.builder_max_disk, self._config.builder_max_files
+        if most and size <= most < self._free - _free(self._area):
+            size = max(size, self._closed())
         if most and size > most:
             raise BuildError(f"build ended: disk limit of {most // MIB} MB (max_disk)")
         if many and files > many:
@@ -178,8 +196,8 @@ def _process_limit(config: Config) -> BuildError:
 
 
 def _free(path: Path) -> int:
-    disk = os.statvfs(path)
-    return disk.f_bfree * disk.f_frsize
+    free = os.statvfs(path)
+    return free.f_bfree * free.f_frsize
 
 
 def usage(pid: int, proc: Path = Path("/proc")) -> Used:
@@ -195,6 +213,24 @@ def usage(pid: int, proc: Path = Path("/proc")) -> Used:
     files, names = _in_memory(family, proc)
     # What is mapped of these files is in both.
     return Used(own + max(shared, files) + NAME * names, count)
+
+
+def unlinked(pid: int, device: int, proc: Path = Path("/proc")) -> int:
+    """Bytes in files of one file system that process `pid` and its descendants have removed, and
+    hold open. Of any number of descriptors only so many are looked at."""
+    found: dict[int, int] = {}
+    left = MOST_OPEN
+    for one in _family(pid, proc):
+        with contextlib.suppress(OSError), os.scandir(f"{proc}/{one}/fd") as entries:
+            for entry in entries:
+                left -= 1
+                if left < 0:
+                    return sum(found.values())
+                with contextlib.suppress(OSError):  # it may be closed meanwhile
+                    info = os.stat(entry.path)  # noqa: PTH116
+                    if info.st_dev == device and info.st_nlink == 0:
+                        found[info.st_ino] = info.st_blocks * 512
+    return sum(found.values())
 
 
 def _family(pid: int, proc: Path) -> list[int]:
@@ -217,9 +253,9 @@ def _in_memory(family: list[int], proc: Path) -> tuple[int, int]:
                 seen = f"{proc}/{one}/root{place}"
                 if os.stat(seen).st_dev == os.stat(place).st_dev:  # noqa: PTH116
                     break  # it is not in its sandbox yet
-                disk = os.statvfs(seen)
-                size += (disk.f_blocks - disk.f_bfree) * disk.f_frsize
-                names += disk.f_files - disk.f_ffree
+                used = os.statvfs(seen)
+                size += (used.f_blocks - used.f_bfree) * used.f_frsize
+                names += used.f_files - used.f_ffree
             else:
                 return size, names
     return 0, 0

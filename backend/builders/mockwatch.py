@@ -42,6 +42,10 @@ class MockWatch:
         except FileNotFoundError:  # mock has just removed it
             return
 
+    def hidden(self) -> int:
+        """Nothing: the space of mock's roots is looked at where they are."""
+        return 0
+
     def final(self) -> None:
         """Nothing: mock removes its root by itself, and with it whatever could be looked at."""
 

@@ -43,6 +43,9 @@ class Watcher(Protocol):
     def final(self) -> None:
         """When it has ended."""
 
+    def hidden(self) -> int:
+        """Bytes that may be the build's though nobody finds them below its directory."""
+
 
 class Limits(Protocol):
     """What may be used up; a BuildRequest has all of it. Times are seconds."""
@@ -117,8 +120,8 @@ def follow(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | 
         code = child.kill()
         _drain(pipe, log)
     # Also of a success: rpmbuild does not notice that its scripts were cut short.
-    if tight or disk.low(request.workdir):
-        blame(request)
+    if tight is not None or disk.low(request.workdir):
+        blame(request, tight or 0)
     return code
 
 
@@ -136,9 +139,9 @@ def supervise(config: Config, area: Area, command: Command, log: Log, most: Limi
         os.close(pipe)
 
 
-def _loop(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | None) -> bool:
-    """True if the disk was nearly full at any time."""
-    tight = False
+def _loop(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | None) -> int | None:
+    """None, or if the disk was nearly full at any time, what the build may have hidden then."""
+    tight: int | None = None
     start = last = time.monotonic()
     wakeup = log.monitor.wakeup_fd()
     checked = start
@@ -159,13 +162,14 @@ def _loop(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | N
             if watch:
                 watch.check()
             if disk.low(request.workdir):
-                blame(request)
+                blame(request, watch.hidden() if watch else 0)
         if pipe in ready:
             data = os.read(pipe, _KEEP)
             log.write(data)
             last = now if data else last
             rest = (now + _SIP if len(data) < _TRICKLE else 0.0) if data else math.inf
-            tight = tight or disk.low(request.workdir)
+            if disk.low(request.workdir):
+                tight = max(tight or 0, watch.hidden() if watch else 0)
         if child.fileno() in ready:
             return tight
         _check_limits(log, request, now - start, now - last)
@@ -184,11 +188,11 @@ def _check_limits(log: Log, request: Limits, total: float, silent: float) -> Non
         raise BuildError(f"build ended: no output for {request.stall_timeout} s (stall_timeout)")
 
 
-def blame(request: Limits) -> None:
+def blame(request: Limits, hidden: int = 0) -> None:
     """The disk is nearly full: raises BuildError if that is the build's doing, InfrastructureError
-    if it is not."""
+    if it is not. `hidden`: bytes of it that are not below its work directory."""
     wanted = disk.reserve(request.workdir)
-    if disk.usage(request.workdir) >= wanted:
+    if max(hidden, disk.usage(request.workdir)) >= wanted:
         raise BuildError(
             f"build ended: it filled the disk, less than {wanted // 1024**2} MiB are free"
         )

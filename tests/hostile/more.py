@@ -246,6 +246,21 @@ MORE = (
         says=("ODD",),
     ),
     Attack(
+        "unlinked",
+        "for i in 3 4 5 6 7 8; do\n"
+        '  eval "exec $i>f$i"; rm f$i; head -c 40000000 /dev/zero >&$i; done\n'
+        "tail -f /dev/null",
+        r"disk limit of 100 MB \(max_disk\)",
+        stall=20,
+    ),
+    Attack(
+        "closed-hog",
+        "mkdir h; for i in 1 2 3 4 5 6; do head -c 40000000 /dev/zero >h/f$i; done\n"
+        "chmod 0 h; tail -f /dev/null",
+        r"disk limit of 100 MB \(max_disk\)",
+        stall=20,
+    ),
+    Attack(
         "results-closed",
         clean="touch -d 1901-01-01 %{_rpmdir}/*.rpm; chmod 0 %{_rpmdir}/*.rpm %{_rpmdir}",
         expect=r"^$|refused result",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend import config
+from backend import config, disk
 from backend.builders import cgroup, limits, prelude
 from backend.builders.cgroup import Group, Nowhere, Place
 from backend.builders.limits import Watch
@@ -220,3 +220,41 @@ def test_the_door_of_a_group_is_the_one_that_need_not_wait(
     place = Place(version=version, parents={"memory": tmp_path / "m", "pids": tmp_path / "p"})
     group = Group(place, "g", memory=1000, processes=50)
     assert group.doors == (f"{tmp_path}/m/g/{file}", f"{tmp_path}/p/g/{file}")
+
+
+def test_files_that_are_removed_and_held_open_count(tmp_path: Path) -> None:
+    device = tmp_path.stat().st_dev
+    before = limits.unlinked(os.getpid(), device)
+    with (tmp_path / "kept").open("wb") as kept, (tmp_path / "gone").open("wb") as gone:
+        for file in (kept, gone):
+            file.write(bytes(3 * limits.MIB))
+            file.flush()
+        (tmp_path / "gone").unlink()
+        again = os.dup(gone.fileno())  # the same file
+        found = limits.unlinked(os.getpid(), device)
+        os.close(again)
+        assert 3 * limits.MIB <= found - before < 4 * limits.MIB
+        assert limits.unlinked(os.getpid(), device + 1) == 0
+
+
+def test_of_any_number_of_descriptors_only_some_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_OPEN", 0)
+    with (tmp_path / "gone").open("wb") as gone:
+        gone.write(bytes(limits.MIB))
+        gone.flush()
+        (tmp_path / "gone").unlink()
+        assert limits.unlinked(os.getpid(), tmp_path.stat().st_dev) == 0
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_where_directories_are_closed_all_that_is_gone_is_the_builds(
+    closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [10**10]
+    monkeypatch.setattr(limits, "_free", lambda _: free[0])
+    monkeypatch.setattr(disk, "closed", lambda _: closed)
+    with Watch(settings(tmp_path), tmp_path, os.getpid(), None) as watch:
+        free[0] -= 10**9
+        assert (watch.hidden() >= 10**9) is closed

@@ -75,6 +75,8 @@ def test_a_build_pays_only_for_its_own_files(
     filled(monkeypatch, 20 * MIB, 0)
     with pytest.raises(InfrastructureError, match="not by this build"):
         stream.blame(request)
+    with pytest.raises(BuildError, match="it filled the disk"):
+        stream.blame(request, 2 * MIB)  # removed, and held open
     (tmp_path / "big").write_bytes(b"x" * 2 * MIB)
     with pytest.raises(BuildError, match="it filled the disk"):
         stream.blame(request)
@@ -130,3 +132,18 @@ def test_a_new_parent_is_spread_out_once(tmp_path: Path, monkeypatch: pytest.Mon
     disk.make_directory(tmp_path / "c/d")
     assert spread == [tmp_path / "a/b"]
     assert (tmp_path / "a/b/2").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_closed_directory_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    assert not disk.closed(tmp_path)
+    assert not disk.closed(tmp_path / "gone")
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)  # root reads everything
+    assert disk.closed(tmp_path)
