@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-_HOST = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/]+")
+#: What any transport may take for an address.
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/]+")
 _HTTP = re.compile(r"https?://[^\s/]+(/\S*)?")
 _PREFIX = re.compile(r"[A-Za-z0-9-]{0,40}")
 _COMMANDS = ("spawn_command", "terminate_command", "list_command")
@@ -22,7 +23,7 @@ def wrong_hosts(config: Any) -> Iterator[str]:
 
 def _hosts(group: Any) -> Iterator[str]:
     for host in group.hosts:
-        if host != "local" and not _HOST.fullmatch(host):
+        if host != "local" and not ADDRESS.fullmatch(host):
             yield f"hosts = {host}: write local or ssh://USER@HOST[:PORT]"
     if len(set(group.hosts)) < len(group.hosts):
         yield "hosts: a host is named twice: give it more slots with max_per_host"

@@ -10,6 +10,7 @@ from backend.commands.finding import Finding
 from backend.config import Config, Group
 from backend.exceptions import ConfigError, ToolError
 from backend.hosts.address import Host
+from backend.hostwords import ADDRESS
 from backend.process import find
 
 
@@ -41,7 +42,8 @@ def _addresses(config: Config) -> Iterator[str]:
     for group in config.groups:
         for host in group.hosts:
             try:
-                Host.parse(host)
+                if ADDRESS.fullmatch(host):  # else the configuration was refused for it
+                    Host.parse(host)
             except ConfigError as error:
                 yield f"{config.path}: group{group.id}_hosts: {error}"
 

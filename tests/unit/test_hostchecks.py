@@ -124,6 +124,15 @@ def test_settings_of_ssh_that_are_not_there(place: Path) -> None:
     assert fault == f"[hosts] ssh_config = {place}/none: it does not exist: correct ssh_config"
 
 
+def test_one_line_for_what_is_no_address_at_all(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = configured(place).path
+    assert main(["check", "-c", str(path), "-o", "backend.group0_hosts=-oProxyCommand=x"]) == 2
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if "-oProxyCommand" in one]
+    assert "FAULT   configuration: " in line
+
+
 def test_check_says_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / KEY).unlink()
     config = configured(place, "ssh://mock@b1:99999")
