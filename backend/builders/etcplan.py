@@ -39,6 +39,8 @@ _MOST_BYTES, _MOST_ENTRIES = 128 * 1024, 10
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 #: Bytes of a text that are read.
 _MOST_TEXT = 1024**2
+#: So often it is read again when it changes meanwhile.
+_TRIES = 5
 #: So many plans are known.
 _KNOWN = 16
 
@@ -114,6 +116,22 @@ def _stamp(info: os.stat_result) -> object:
 
 
 def _read(root: Root, *, net: bool) -> Plan:
+    """What changes while it is read must not pass for what is there later."""
+    for _ in range(_TRIES):
+        pieces, paths = _pieces(root, net=net)
+        stamps = _stamps(paths)
+        if _pieces(root, net=net) == (pieces, paths):
+            break
+    else:  # for this time
+        stamps = []
+    # A power cut may leave files without their content: none is used that was made before one.
+    made_of = repr((_text(Path("/proc/sys/kernel/random/boot_id")), pieces, stamps))
+    # Packages of strangers may have made the root: no two may come to the same.
+    key = hashlib.sha256(made_of.encode()).hexdigest()[:32]
+    return Plan(key=key, pieces=pieces, paths=paths, stamps=stamps)
+
+
+def _pieces(root: Root, *, net: bool) -> tuple[list[Piece], list[str]]:
     paths = [tree / "etc" / name for tree in root.trees for name in ("", "passwd", "group")]
     paths.append(RESOLVER)
     pieces: list[Piece] = []
@@ -131,13 +149,7 @@ def _read(root: Root, *, net: bool) -> Plan:
     for name, text in _files(root, net=net).items():
         pieces.append(Piece(path=name, kind=stat.S_IFREG, mode=0o644, text=text))
     pieces.append(Piece(path="mtab", kind=stat.S_IFLNK, source="../proc/self/mounts"))
-    seen = list(map(str, paths))
-    stamps = _stamps(seen)
-    # A power cut may leave files without their content: none is used that was made before one.
-    made_of = repr((_text(Path("/proc/sys/kernel/random/boot_id")), pieces, stamps))
-    # Packages of strangers may have made the root: no two may come to the same.
-    key = hashlib.sha256(made_of.encode()).hexdigest()[:32]
-    return Plan(key=key, pieces=pieces, paths=seen, stamps=stamps)
+    return pieces, list(map(str, paths))
 
 
 def _allowed() -> list[str]:

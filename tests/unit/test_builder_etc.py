@@ -507,3 +507,28 @@ def test_what_is_no_directory_is_not_lent(
     assert place.is_dir()
     assert not place.is_symlink()
     assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_what_changes_while_it_is_read_is_read_again(
+    times: int, settings: config.Config, area: Path, tree: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It must not pass for what is there: the resolver would be the old one until it changes."""
+    link, stamps = tmp_path / "resolv.conf", etcplan._stamps
+    changes: list[int] = []
+    link.write_text("old\n")
+    monkeypatch.setattr(etcplan, "RESOLVER", link)
+
+    def changed(paths: list[str]) -> list[object]:
+        if len(changes) < times:
+            changes.append(1)
+            link.write_text(f"new {len(changes)}\n")
+        return stamps(paths)
+
+    root = Root(trees=(tree,), shown="{}/root")
+    with monkeypatch.context() as patch:
+        patch.setattr(etcplan, "_stamps", changed)
+        etc.show(settings, root, net=True, area=area, slot=3)
+    place = shown(settings, area, tree, net=True)
+    assert (place / "resolv.conf").read_text() == link.read_text()
