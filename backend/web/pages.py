@@ -98,7 +98,7 @@ def workers(ctx: Ctx, viewer: Shown) -> Response:
         for number, build in builds.items()
     }
     groups = {group.id: group for group in ctx.config.groups}
-    benches = [
+    shown = [
         {
             "name": worker.name,
             "group": groups[worker.group].name if worker.group in groups else worker.group,
@@ -112,7 +112,7 @@ def workers(ctx: Ctx, viewer: Shown) -> Response:
     ]
     host = {"name": os.uname().nodename, "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
     return viewer.page(
-        "workers.html", view=view, benches=benches, host=host, disks=disks(ctx), now=now()
+        "workers.html", view=view, workers=shown, host=host, disks=disks(ctx), now=now()
     )
 
 

@@ -1,6 +1,7 @@
 """The command line: classic calls, subcommands, and what is said when it is wrong."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,18 @@ def test_a_misspelt_command_is_answered_with_the_list(capsys: pytest.CaptureFixt
         cli.main(["statsu"])
     assert caught.value.code == 2
     assert "status" in capsys.readouterr().err
+
+
+def test_every_command_that_people_are_told_of_exists() -> None:
+    top = Path(dispatch.__file__).parent
+    files = [*top.rglob("*.py"), *top.rglob("*.html")]
+    found = {
+        (path.name, word)
+        for path in files
+        for word in re.findall(r"copr_be\.py ([a-z][a-z-]+)", path.read_text("utf-8"))
+    }
+    assert len(found) > 20
+    assert [one for one in sorted(found) if one[1] not in dispatch.COMMANDS] == []
 
 
 def test_errors_are_errors_in_the_journal(tmp_path: Path) -> None:
