@@ -98,7 +98,7 @@ def take_back(config: Config, area: Path, slot: int) -> None:
 
 def forget_all(config: Config) -> None:
     """Remove what is kept: for the start and the end of a farm."""
-    shutil.rmtree(_store(config), ignore_errors=True)
+    shutil.rmtree(_doom(_store(config)), ignore_errors=True)
 
 
 def _store(config: Config) -> Path:

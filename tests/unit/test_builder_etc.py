@@ -532,3 +532,17 @@ def test_what_changes_while_it_is_read_is_read_again(
         etc.show(settings, root, net=True, area=area, slot=3)
     place = shown(settings, area, tree, net=True)
     assert (place / "resolv.conf").read_text() == link.read_text()
+
+
+def test_a_farm_that_is_killed_while_it_forgets_leaves_nothing_half(
+    settings: config.Config, area: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown(settings, area, tree)
+    etc.take_back(settings, area, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path, **_: half_removed(path))
+        with pytest.raises(Killed):
+            etc.forget_all(settings)
+    assert (shown(settings, area, tree) / "passwd").exists()
+    etc.forget_all(settings)
+    assert [path.name for path in settings.statedir.iterdir()] == ["work"]
