@@ -21,6 +21,9 @@ NEEDED = ("memory", "pids")
 #: The group that the daemon itself moves to: version 2 allows no processes beside subgroups.
 OWN = "daemon"
 PATIENCE = 5.0
+_TRIAL = "copr-be-try-"
+#: A trial takes milliseconds: one that is as old as this was left behind. Seconds.
+_OLD = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +175,7 @@ def _second(path: Path) -> Place | Nowhere:
 
 def _works(place: Place) -> bool:
     """Made, limited and removed: read-only trees and missing files show here."""
-    group = Group(place, f"copr-be-try-{os.getpid()}", memory=1 << 30, processes=1000)
+    group = Group(place, f"{_TRIAL}{os.getpid()}", memory=1 << 30, processes=1000)
     try:
         group.make()
     except (OSError, ToolError):
@@ -192,12 +195,19 @@ def _mark(statedir: Path) -> str:
 
 
 def sweep(place: Place | Nowhere, statedir: Path) -> None:
-    """Remove the groups that killed processes of this very daemon left behind."""
+    """Remove the groups that killed processes of this very daemon left behind, and trials."""
     for parent in {*place.parents.values()} if isinstance(place, Place) else ():
-        for left in parent.glob(f"{_mark(statedir)}*"):
+        found = [*parent.glob(f"{_mark(statedir)}*"), *filter(_old, parent.glob(f"{_TRIAL}*"))]
+        for left in found:
             pid = left.name.split("-")[3]
             if not Path("/proc", pid).exists():
                 _end(left, time.monotonic() + PATIENCE)
+
+
+def _old(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime > _OLD
+    return False
 
 
 class Group:

@@ -258,3 +258,15 @@ def test_where_directories_are_closed_all_that_is_gone_is_the_builds(
     with Watch(settings(tmp_path), tmp_path, os.getpid(), None) as watch:
         free[0] -= 10**9
         assert (watch.hidden() >= 10**9) is closed
+
+
+def test_a_trial_that_was_killed_is_swept(tmp_path: Path) -> None:
+    place = Place(version=2, parents=dict.fromkeys(cgroup.NEEDED, tmp_path))
+    old, young = tmp_path / "copr-be-try-4194305", tmp_path / "copr-be-try-4194306"  # no such pid
+    living = tmp_path / f"copr-be-try-{os.getpid()}"
+    for path in (old, young, living):
+        path.mkdir()
+    for path in (old, living):
+        os.utime(path, (1, 1))
+    cgroup.sweep(place, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {young.name, living.name}
