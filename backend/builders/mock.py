@@ -132,7 +132,8 @@ class _Bench:
         user = mocksite.user(config)
         site = mocksite.site(config, request)
         setup = mockconfig.make(request, site)
-        self._extension = f"{request.slot}-{zlib.crc32(bytes(config.statedir)):08x}"
+        # Of this build alone: on a host all farms have the same state directory, and slots alike.
+        self._extension = f"{request.slot}-{zlib.crc32(bytes(request.workdir)):08x}"
         path = request.workdir / "mock"
         path.mkdir(mode=0o755)
         path.chmod(0o755)

@@ -274,9 +274,15 @@ def test_a_killed_worker_leaves_nothing_to_the_next(farm: Farm, package: str) ->
     )
 
 
-def test_two_at_once_share_nothing_but_the_prepared_root(farm: Farm) -> None:
+@pytest.mark.parametrize("slots", [(0, 1), (0, 0)], ids=["of one farm", "of two, on a host"])
+def test_two_at_once_share_nothing_but_the_prepared_root(
+    farm: Farm, slots: tuple[int, int]
+) -> None:
     farm.builder.preflight()
-    requests = [farm.request(farm.srpm(f"hello{slot}"), slot=slot) for slot in (0, 1)]
+    requests = [
+        dataclasses.replace(farm.request(farm.srpm(f"hello{number}"), slot=number), slot=slot)
+        for number, slot in enumerate(slots)
+    ]
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda one: farm.builder.build(one, Watcher()), requests))
     assert [len(results) for results in made] == [2, 2]
