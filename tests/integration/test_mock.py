@@ -274,15 +274,14 @@ def test_a_killed_worker_leaves_nothing_to_the_next(farm: Farm, package: str) ->
     )
 
 
-@pytest.mark.parametrize("slots", [(0, 1), (0, 0)], ids=["of one farm", "of two, on a host"])
-def test_two_at_once_share_nothing_but_the_prepared_root(
-    farm: Farm, slots: tuple[int, int]
-) -> None:
+def extensions(farm: Farm) -> list[str]:
+    words = [start["argv"] for start in farm.starts()]
+    return [argv[argv.index("--uniqueext") + 1] for argv in words]
+
+
+def test_two_at_once_share_nothing_but_the_prepared_root(farm: Farm) -> None:
     farm.builder.preflight()
-    requests = [
-        dataclasses.replace(farm.request(farm.srpm(f"hello{number}"), slot=number), slot=slot)
-        for number, slot in enumerate(slots)
-    ]
+    requests = [farm.request(farm.srpm(f"hello{number}"), slot=number) for number in (0, 1)]
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda one: farm.builder.build(one, Watcher()), requests))
     assert [len(results) for results in made] == [2, 2]
@@ -290,8 +289,20 @@ def test_two_at_once_share_nothing_but_the_prepared_root(
         farm.builder.cleanup(request.workdir, request.slot)
     words = [start["argv"] for start in farm.starts()]
     names = {Path(argv[argv.index("-r") + 1]).name for argv in words}
-    extensions = {argv[argv.index("--uniqueext") + 1] for argv in words}
-    assert (len(names), len(extensions)) == (1, 2)
+    assert (len(names), len(set(extensions(farm)))) == (1, 2)
+
+
+def test_a_build_shares_its_name_with_no_other_farms_on_the_host(farm: Farm) -> None:
+    """Their slots have the same numbers; their working directories differ.
+
+    One after the other: a slot of one farm never has two builds at once.
+    """
+    for number in (0, 1):
+        request = farm.request(farm.srpm("hello"), slot=number)
+        request = dataclasses.replace(request, slot=0)
+        assert len(farm.builder.build(request, Watcher())) == 2
+        farm.builder.cleanup(request.workdir, request.slot)
+    assert len(set(extensions(farm))) == 2
 
 
 def test_notes_say_what_is_not_done(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
