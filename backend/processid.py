@@ -21,10 +21,10 @@ class ProcessId:
     def of(cls, pid: int) -> Self | None:
         """Identify a running process; None if there is none (a zombie counts as none)."""
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             return None
-        fields = stat.rpartition(")")[2].split()
+        fields = stat.rpartition(b")")[2].decode().split()
         if fields[0] in "ZX":
             return None
         return cls(pid, int(fields[19]))
@@ -33,10 +33,10 @@ class ProcessId:
     def state(self) -> str:
         """The kernel's letter for what it does (`S`, `R`, `T`, …); empty when it is gone."""
         try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text()
+            stat = Path(f"/proc/{self.pid}/stat").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             return ""
-        fields = stat.rpartition(")")[2].split()
+        fields = stat.rpartition(b")")[2].decode().split()
         same = int(fields[19]) == self.start and fields[0] not in "ZX"
         return fields[0] if same else ""
 

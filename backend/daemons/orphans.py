@@ -38,7 +38,7 @@ def children() -> set[int]:
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
             if int(fields[1]) == os.getpid():
                 found.add(int(entry.name))
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from backend import process
+from backend.daemons import orphans
 from backend.exceptions import ToolError
 from backend.process import Child, find, run
 from backend.processid import ProcessId
@@ -238,14 +239,17 @@ def test_a_zombie_is_not_alive() -> None:
         os.waitpid(pid, 0)
 
 
-def test_a_process_name_with_parentheses_is_parsed(tmp_path: Path) -> None:
-    program = tmp_path / "a) Z (b"
+@pytest.mark.parametrize("name", [b"a) Z (b", b"a) Z \xff\r0 (b"])
+def test_an_odd_process_name_is_parsed(name: bytes, tmp_path: Path) -> None:
+    program = tmp_path / os.fsdecode(name)
     program.symlink_to(find("sleep"))
     with Child([str(program), "600"]) as child:
-        wait_until(lambda: Path(f"/proc/{child.pid}/comm").read_text() == "a) Z (b\n")
+        wait_until(lambda: Path(f"/proc/{child.pid}/comm").read_bytes() == name + b"\n")
         found = ProcessId.of(child.pid)
         assert found is not None
         assert found.alive
+        assert found.state in tuple("RSD")
+        assert child.pid in orphans.children()
 
 
 def test_what_a_program_leaves_in_its_group_is_killed_too(tmp_path: Path) -> None:
