@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from backend import config, disk
-from backend.builders import cgroup, limits, prelude
+from backend.builders import cgroup, limits, prelude, usage
 from backend.builders.cgroup import Group, Nowhere, Place
 from backend.builders.limits import Watch
 from backend.exceptions import BuildError
-from backend.process import Child, find, run
+from backend.process import Child, run
 
 
 def settings(tmp_path: Path, **more: str) -> config.Config:
@@ -126,33 +126,10 @@ def test_what_prlimit_refuses_is_named(words: str, option: str) -> None:
     assert (option in limits.hint(words)) if option else not limits.hint(words)
 
 
-def test_without_a_group_the_processes_are_counted(tmp_path: Path) -> None:
-    with Child(["/bin/sh", "-c", "sleep 1000 & sleep 1000 & wait"]) as child:
-        made = settings(tmp_path, max_processes="1000")
-        with Watch(made, tmp_path, child.pid, None) as watch:
-            watch.check()
-        while limits.usage(child.pid).processes < 3:
-            child.wait(0.01)
-        assert limits.usage(child.pid).memory > 0
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
-def test_files_in_memory_count_as_memory() -> None:
-    script = (
-        "mount -t tmpfs x /dev/shm && mount -t tmpfs x /run && head -c 8000000 /dev/zero >/run/big"
-        " && cd /dev/shm && seq 3000 | xargs touch && exec sleep 1000"
-    )
-    with Child([find("unshare"), "--mount", "--fork", find("sh"), "-c", script]) as child:
-        while limits.usage(child.pid).memory < 8 * 10**6 + 3000 * limits.NAME:
-            assert child.wait(0.01) is None, "root of a container may not mount"
-    # What this machine itself has there is none of a build's.
-    assert limits._in_memory([os.getpid()], Path("/proc")) == (0, 0)
-
-
 def test_too_many_processes_end_a_build(tmp_path: Path) -> None:
     script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do sleep 1000 & done; wait"
     with Child(["/bin/sh", "-c", script]) as child:
-        while limits.usage(child.pid).processes < 17:
+        while usage.usage(child.pid).processes < 17:
             child.wait(0.01)
         made = settings(tmp_path, max_processes="16")
         with (
@@ -220,32 +197,6 @@ def test_the_door_of_a_group_is_the_one_that_need_not_wait(
     place = Place(version=version, parents={"memory": tmp_path / "m", "pids": tmp_path / "p"})
     group = Group(place, "g", memory=1000, processes=50)
     assert group.doors == (f"{tmp_path}/m/g/{file}", f"{tmp_path}/p/g/{file}")
-
-
-def test_files_that_are_removed_and_held_open_count(tmp_path: Path) -> None:
-    device = tmp_path.stat().st_dev
-    before = limits.unlinked(os.getpid(), device)
-    with (tmp_path / "kept").open("wb") as kept, (tmp_path / "gone").open("wb") as gone:
-        for file in (kept, gone):
-            file.write(bytes(3 * limits.MIB))
-            file.flush()
-        (tmp_path / "gone").unlink()
-        again = os.dup(gone.fileno())  # the same file
-        found = limits.unlinked(os.getpid(), device)
-        os.close(again)
-        assert 3 * limits.MIB <= found - before < 4 * limits.MIB
-        assert limits.unlinked(os.getpid(), device + 1) == 0
-
-
-def test_of_any_number_of_descriptors_only_some_are_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "MOST_OPEN", 0)
-    with (tmp_path / "gone").open("wb") as gone:
-        gone.write(bytes(limits.MIB))
-        gone.flush()
-        (tmp_path / "gone").unlink()
-        assert limits.unlinked(os.getpid(), tmp_path.stat().st_dev) == 0
 
 
 @pytest.mark.parametrize("closed", [False, True])
