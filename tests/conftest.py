@@ -36,6 +36,10 @@ TOOLS = {
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What tests make is to be read by others, sandboxes among them, as files of a machine are; those
+# about another umask set it themselves.
+os.umask(0o022)
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"

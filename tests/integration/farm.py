@@ -56,6 +56,16 @@ def make_srpm(where: Path, name: str, build: str = "", tags: str = "BuildArch: n
     return where / "SRPMS" / f"{name}-1-1.src.rpm"
 
 
+def cmdline(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def status(pid: int) -> tuple[str, int]:
+    """Its state, as a letter, and its parent."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[1])
+
+
 class Farm:
     """`start`, use `api` and the daemon's pids, `stop`."""
 
@@ -119,21 +129,29 @@ class Farm:
 
     def children(self, of: int | None = None) -> list[int]:
         """Pids of all descendants."""
-        found = []
+        below: dict[int, list[int]] = {}
         for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError, ValueError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) == (of or self.pid) and fields[0] != "Z":
-                    found += [int(entry.name), *self.children(int(entry.name))]
+            with contextlib.suppress(OSError):
+                state, above = status(int(entry.name))
+                if state != "Z":
+                    below.setdefault(above, []).append(int(entry.name))
+        found = below.get(of or self.pid, [])
+        for pid in found:
+            found += below.get(pid, [])
         return found
 
     def titled(self, text: str) -> list[int]:
-        """Pids of our own descendants (not of programs they run) whose title contains `text`."""
+        """Pids of our own descendants (not of programs they run) whose title contains `text`.
+
+        A child has the title of its parent until it has one of its own, or has become another
+        program: that one is not meant.
+        """
         found = []
         for pid in self.children():
             with contextlib.suppress(OSError):
-                title = Path(f"/proc/{pid}/cmdline").read_text()
-                if title.startswith("copr-be: ") and text in title:
+                title = cmdline(pid)
+                ours = title.startswith(b"copr-be: ") and text.encode() in title
+                if ours and title != cmdline(status(pid)[1]):
                     found.append(pid)
         return found
 
@@ -197,8 +215,8 @@ class Farm:
 
     def let_go(self) -> None:
         """Builds that wait right now go on."""
-        for slot in (self.top / "state" / "work").iterdir():
-            for place in (slot, *slot.iterdir()):
+        for slot in (self.top / "state" / "work").glob("*"):
+            for place in (slot, *slot.glob("*")):
                 with contextlib.suppress(OSError):  # it has not begun, or has ended
                     (place / "build/area/tmp/go").touch()
 

@@ -106,9 +106,9 @@ class Run:
         note = self.place / "orphan"  # its name tells the test whose process it is
         note.touch()
         child = subprocess.Popen(["tail", "-f", str(note)], stdout=subprocess.DEVNULL)
-        note.write_text(str(child.pid))
-        print("rpmbuild is at work", flush=True)
         try:
+            note.write_text(str(child.pid))
+            print("rpmbuild is at work", flush=True)  # whereupon a test may interrupt us
             return child.wait()
         finally:
             child.kill()

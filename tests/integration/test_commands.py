@@ -222,29 +222,32 @@ def test_an_ordinary_user_is_told_what_is_in_the_way(farm: Background) -> None:
     assert "Permission denied: run this as root" in nobody("status").stderr
 
 
+def until_the_build_ends(farm: Background, *words: str) -> None:
+    """Run a command that waits for the only build, which is let go once the command says so."""
+    command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stdout
+        assert waiting.stderr
+        assert "waiting for 1 build\n" in iter(waiting.stdout.readline, "")
+        assert waiting.poll() is None
+
+        def ended() -> bool:
+            farm.let_go()
+            return waiting.poll() is not None
+
+        wait_until(ended, 200, "the build, and the command")
+        assert (waiting.returncode, waiting.stderr.read()) == (0, "")
+
+
 def test_drain_waits_for_builds_and_outlives_a_restart(farm: Background, tmp_path: Path) -> None:
     slow, quick = make_srpm(tmp_path, "slow", WAIT), make_srpm(tmp_path, "quick")
     assert farm.call("-d").returncode == 0
     farm.create()
     build = farm.submit(slow)
     wait_until(lambda: farm.titled(f" {build}-"), 30, "the RPM build")
-    command = [sys.executable, "-m", "backend.cli", "-c", str(farm.conf), "drain", "--wait"]
-    with subprocess.Popen(
-        [*command, "--reason", "new disks"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as drain:  # fmt: skip
-        assert drain.stdout
-        assert drain.stderr
-        assert "waiting for 1 build\n" in iter(drain.stdout.readline, "")
-        assert drain.poll() is None
-
-        def ended() -> bool:
-            farm.let_go()
-            return drain.poll() is not None
-
-        wait_until(ended, 200, "the build, and the drain")
-        assert drain.returncode == 0
-        assert drain.stderr.read() == ""
+    until_the_build_ends(farm, "drain", "--wait", "--reason", "new disks")
     assert farm.wait(build) == "succeeded"
     waiting = farm.submit(quick)
     assert farm.call("stop").returncode == 0
@@ -272,13 +275,12 @@ def test_drained_while_stopped(farm: Background) -> None:
 
 
 def test_stop_wait_lets_builds_end_and_leaves_no_drain(farm: Background, tmp_path: Path) -> None:
-    srpm = make_srpm(tmp_path, "slow", "sleep 5")
+    srpm = make_srpm(tmp_path, "slow", WAIT)
     assert farm.call("-d").returncode == 0
     farm.create()
     build = farm.submit(srpm)
     wait_until(lambda: farm.titled(f" {build}-"), 30, "the RPM build")
-    result = farm.call("stop", "--wait")
-    assert (result.returncode, result.stderr) == (0, "")
+    until_the_build_ends(farm, "stop", "--wait")
     assert farm.call("-d").returncode == 0
     assert farm.state(build) == "succeeded"
     assert "copr-backend: serving" in farm.call("status").stdout

@@ -172,7 +172,8 @@ def test_a_hostile_repository_reaches_nothing(
     """Symlinks where files are put, odd names, a spec that runs programs when parsed."""
     victim = tmp_path / "victim"
     victim.write_text("untouched")
-    tree = sources(tmp_path, extra="Source0: data.txt\n%global x %(id > /tmp/owned; id -u)\n")
+    owned = Path(f"/tmp/owned-{os.getpid()}")
+    tree = sources(tmp_path, extra=f"Source0: data.txt\n%global x %(id > {owned}; id -u)\n")
     place = DistGit(server)
     place.add("jdoe/p/hello", tree)
     (tree / "data.txt").symlink_to(victim)
@@ -181,7 +182,7 @@ def test_a_hostile_repository_reaches_nothing(
     srpm = distgit.source_package(task(server, commit), room)
     assert srpm.is_file()
     assert victim.read_text() == "untouched"
-    assert not Path("/tmp/owned").exists()
+    assert not owned.exists()
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", ".hidden", "a b", "-rf"])

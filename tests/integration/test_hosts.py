@@ -247,7 +247,9 @@ def test_a_host_that_does_not_build_for_the_chroot_is_passed_over(pair: Farm) ->
         for number in range(10):  # until one gets this host first
             build = pair.submit(srpm(pair, f"unfit{number}"))
             assert pair.wait(build) == "succeeded", log(pair)
-            if f"build {build}-toy-1-{platform.machine()}{passed}" in log(pair):
+            task = f"build {build}-toy-1-{platform.machine()}"
+            wait_until(partial(logged, pair, f"{task}: succeeded"), what="all before is logged")
+            if f"{task}{passed}" in log(pair):
                 break
         else:
             pytest.fail("no build was given to that host")

@@ -69,6 +69,7 @@ def test_groups_grow_and_shrink_and_a_surplus_worker_finishes_first(tmp_path: Pa
 
 def test_a_bad_edit_keeps_the_old_configuration_and_says_so_once(shared: Farm) -> None:
     good = shared.conf.read_text()
+    wait_until(lambda: len(workers(shared)) == 2, 20, "both workers")
     (master, before) = (shared.pid, workers(shared))
     edit(shared, log_level="shouting")
     wait_until(starts(shared, "configuration not reloaded, the old one stays"), 20)

@@ -59,7 +59,7 @@ class Quickstart:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 environ = (process / "environ").read_bytes()
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                command = os.fsdecode((process / "cmdline").read_bytes().replace(b"\0", b" "))
                 here = (process / "cwd").readlink().is_relative_to(self.state)
             except OSError:
                 continue  # gone, or another user's

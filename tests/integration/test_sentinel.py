@@ -63,8 +63,9 @@ def test_a_worker_that_was_stopped_with_a_task_is_replaced(srpms: Path) -> None:
             build = farm.submit(srpms / "good-1-1.src.rpm")
             wait_until(lambda: not worker.alive, 40, "the worker's end")
         assert farm.wait(build, seconds=60) == "succeeded", farm.stderr
-        (event, *_) = said(client, "farm.stalled")
-        assert f"holds build {build} and does nothing" in event.what
+        # On a machine that is busy elsewhere there may have been an alarm before.
+        words = f"holds build {build} and does nothing"
+        event = next(one for one in said(client, "farm.stalled") if words in one.what)
         assert "ended worker 0-0-" in event.what
         assert event.level == "error"
         state = json.loads((farm.top / "log" / event.data["file"]).read_text())
@@ -88,7 +89,8 @@ def test_a_stopped_grabber_is_replaced(srpms: Path) -> None:
             build = farm.submit(srpms / "good-1-1.src.rpm")
             wait_until(lambda: not grabber.alive, 40, "the grabber's end")
         assert farm.wait(build, seconds=60) == "succeeded", farm.stderr
-        assert "the job grabber is stopped" in said(client, "farm.stalled")[0].what
+        alarms = said(client, "farm.stalled")
+        assert [one for one in alarms if "the job grabber is stopped" in one.what]
         client.close()
 
 

@@ -131,6 +131,7 @@ def test_nowait_and_a_chosen_chroot(farm: Farm, tmp_path: Path) -> None:
     assert "native" not in listed(farm, NAMES[1], tmp_path / "two")
     cli(farm, "delete-build", str(build))
     wait_until(lambda: "native" not in listed(farm, NAMES[0], tmp_path), what="it is deleted")
+    wait_until(lambda: uploads(farm) == [], what="the upload is removed")
 
 
 def test_a_damaged_package_fails_with_that_reason(farm: Farm, tmp_path: Path) -> None:

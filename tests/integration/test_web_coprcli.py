@@ -133,13 +133,17 @@ def test_copr_cli_from_create_to_delete(server: Server, tmp_path: Path) -> None:
     server.cli("download-build", "1", "--dest", str(tmp_path / "got"))
     got = sorted((tmp_path / "got").rglob("*.rpm"))
     assert [path.read_bytes() for path in got] == [b"rpm of " + c.encode() for c in sorted(CHROOTS)]
-    wakes = [why for why in server.wakes.read_text().split() if why != "action"]
-    assert sorted(wakes) == ["cancel"] + ["new"] * 5  # each by a thread of its own
+    # Each by a thread of its own, which may come later than the answer.
+    wait_until(lambda: wakes(server) == ["cancel"] + ["new"] * 5, what="all wakes")
     server.cli("modify", "hello", "--description", "words", "--chroot", FEDORA)
     server.cli("delete-build", "2")
     assert "does not exist" in server.cli("status", "2", code=1)
     server.cli("delete", "hello")
     assert not (server.config.destdir / "admin/hello").exists()
+
+
+def wakes(server: Server) -> list[str]:
+    return sorted(why for why in server.wakes.read_text().split() if why != "action")
 
 
 def test_copr_cli_shows_refusals_in_one_line(server: Server, tmp_path: Path) -> None:
