@@ -100,6 +100,7 @@ def _alone(top: Path) -> Iterator[None]:
 
 def _one(config: Config, sites: Sites, build: Published, top: Path, keep: Path | None) -> Outcome:
     began = time.monotonic()
+    then = build.installed
     workdir = Path(tempfile.mkdtemp(prefix="build-", dir=top))
     try:
         with _Listener(keep) as listener:
@@ -120,7 +121,7 @@ def _one(config: Config, sites: Sites, build: Published, top: Path, keep: Path |
         if keep:
             for path in made.values():
                 shutil.copyfile(path, keep / path.name)
-        then, now = build.installed, _installed(workdir)
+        now = _installed(workdir)
     finally:
         sites.builder.cleanup(workdir, SLOT)
     both = then is not None and now is not None
@@ -152,9 +153,13 @@ class _Listener:
 
     def __enter__(self) -> "_Listener":
         self._pipe = os.pipe()
-        if self._keep:
-            self._keep.mkdir(parents=True, exist_ok=True)
-        self._file = (self._keep / _LOG).open("wb") if self._keep else None
+        try:
+            if self._keep:
+                self._keep.mkdir(parents=True, exist_ok=True)
+            self._file = (self._keep / _LOG).open("wb") if self._keep else None
+        except OSError as error:
+            where = f"--keep {self._keep}: {error.strerror}: name a directory that can be written"
+            raise CoprBackendError(where) from error
         return self
 
     def __exit__(self, *_: object) -> None:

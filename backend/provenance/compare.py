@@ -90,7 +90,10 @@ def files(before: Path, now: Path) -> Difference:
 def _read(path: Path) -> tuple[rpmtags.Section, str]:
     """The header, and the SHA-256 of what follows it."""
     with path.open("rb") as file:
-        section = header_section(file)
+        try:
+            section = header_section(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         return section, hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import tarfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from backend.exceptions import CoprBackendError
 from backend.layout import BUILD_INFO, CONFIGS, SUCCESS, UPLOADED, WITHHELD
 
 _MOST = 16 * 1024**2
+#: What reading a damaged file may raise.
+_DAMAGED = (OSError, EOFError, zlib.error)
 _SOURCES = (".src.rpm", ".nosrc.rpm")
 
 
@@ -52,12 +55,18 @@ class Published:
 
     @property
     def installed(self) -> frozenset[str] | None:
-        """The packages that it found installed; None if nobody has noted them."""
+        """The packages that it found installed; None if nobody has noted them.
+
+        Raises CoprBackendError if the list is damaged.
+        """
         path = self.path / f"{NAME}.gz"
         if not path.is_file():
             return None
-        with gzip.open(path, "rb") as file:
-            return names(file.read(_MOST).decode("utf-8", "replace"))
+        try:
+            with gzip.open(path, "rb") as file:
+                return names(file.read(_MOST).decode("utf-8", "replace"))
+        except _DAMAGED as error:
+            raise CoprBackendError(f"{path} cannot be read: {error}") from error
 
     def request(
         self, workdir: Path, slot: int, *, timeout: int, stall: int, log: int
@@ -110,7 +119,8 @@ def find(destdir: Path, build: int, chroot: str = "") -> list[Published]:
         have = ", ".join(
             sorted({path.parent.name for path in destdir.glob(f"*/*/*/{build:08d}-*")})
         )
-        why = "it has not succeeded" if there else f"its results are for {have or 'no chroot'}"
+        why = f"its results are for {have}" if have else "no chroot has results of it"
+        why = "it has not succeeded" if there else why
         raise CoprBackendError(f"build {build}{where} is not in {destdir}: {why}")
     if any(_host(path) == UPLOADED for path in good):
         raise CoprBackendError(
@@ -132,7 +142,7 @@ def _settings(path: Path) -> Mapping[str, Any]:
             member = archive.getmember("configs/settings.json")
             file = archive.extractfile(member)
             found = json.loads(file.read(_MOST)) if file else None
-    except (OSError, KeyError, ValueError, tarfile.TarError) as error:
+    except (*_DAMAGED, KeyError, ValueError, tarfile.TarError) as error:
         raise CoprBackendError(f"{path / CONFIGS} cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise CoprBackendError(f"{path / CONFIGS} holds no settings")

@@ -24,6 +24,8 @@ Unicode-3.0 Unlicense Vim W3C WTFPL X11 Zlib ZPL-2.1
 _KNOWN = frozenset(_LICENSES.split())
 _WORD = re.compile(r"\(|\)|[^\s()]+")
 _NONE = "NOASSERTION"
+#: A full name of a host.
+_HOST = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\.[a-z]{2,}")
 #: Characters of a text that are kept.
 _LONGEST = 2000
 
@@ -88,7 +90,7 @@ def _package(contents: Contents, rpm: Rpm, key: str, licenses: dict[str, str]) -
         "name": rpm.name,
         "versionInfo": rpm.evr,
         "packageFileName": rpm.file,
-        "downloadLocation": contents.url + quote(rpm.file, safe="+~^"),
+        "downloadLocation": _location(contents.url + quote(rpm.file, safe="+~^")),
         "filesAnalyzed": False,
         "checksums": [{"algorithm": "SHA256", "checksumValue": rpm.sha256}],
         "licenseConcluded": _NONE,
@@ -162,10 +164,17 @@ def _line(text: str) -> str:
     return " ".join(plain.split())
 
 
+def _location(url: str) -> str:
+    """Where it can be had; nothing is said where only this machine, or its network, knows."""
+    return url if _is_url(url) else _NONE
+
+
 def _is_url(text: str) -> bool:
+    """One with a full name of a host: SPDX's own checker takes neither addresses nor localhost."""
     try:
         parts = urlsplit(text)
     except ValueError:
         return False
     plain = text.isascii() and text.isprintable() and not set(text) & set(' <>"{}|\\^`')
-    return plain and parts.scheme in ("http", "https", "ftp") and "." in (parts.hostname or "")
+    named = _HOST.fullmatch(parts.hostname or "") is not None
+    return plain and parts.scheme in ("http", "https", "ftp") and named

@@ -202,6 +202,18 @@ def test_what_cannot_be_rebuilt_has_a_code_of_its_own(farm: Farm, good: Path) ->
     other = rebuild(farm, number(good), "alien-1-s390x")
     assert other.returncode == 2
     assert f"its results are for {good.parent.name}" in other.stderr
+    nowhere = rebuild(farm, number(good), "--keep", str(good / "success"))
+    assert nowhere.returncode == 2
+    assert "name a directory that can be written" in nowhere.stderr
+    (package,) = good.glob("*.noarch.rpm")
+    whole = package.read_bytes()
+    package.write_bytes(whole[:3000])
+    try:
+        damaged = rebuild(farm, number(good))
+    finally:
+        package.write_bytes(whole)
+    assert damaged.returncode == 2
+    assert f"{package}: truncated" in damaged.stderr
 
 
 def test_it_can_be_switched_off(tmp_path: Path) -> None:

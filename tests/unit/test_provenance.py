@@ -1,6 +1,10 @@
 """The documents beside a build, of plain values: names, licenses, package URLs."""
 
+import gzip
+import io
 import struct
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -104,6 +108,15 @@ def test_a_home_page_that_is_none_is_left_out(url: str) -> None:
     assert good["packages"][0]["homepage"] == "https://example.org/a"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:5000", "localhost", "build", "[::1]:80", "10.0.0.7"])
+def test_a_place_that_only_this_network_knows_is_not_said(host: str) -> None:
+    """SPDX's checker refuses addresses and names without a dot."""
+    made = sbom.make(replace(contents(rpm("a")), url=f"http://{host}/results/"))
+    assert [one["downloadLocation"] for one in made["packages"][:2]] == ["NOASSERTION"] * 2
+    known = sbom.make(contents(rpm("a")))["packages"][0]
+    assert known["downloadLocation"] == contents().url + known["packageFileName"]
+
+
 def test_the_commit_of_dist_git_is_a_dependency() -> None:
     facts = Facts(
         task="1-c", attempt=2, url="https://r/", builder="https://f/#rpmbuild", version="1",
@@ -173,7 +186,7 @@ def test_a_note_of_a_commit_that_is_none_is_passed_over(tmp_path: Path, text: st
 
 
 def test_a_build_without_success_or_settings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CoprBackendError, match="no chroot"):
+    with pytest.raises(CoprBackendError, match="no chroot has results of it"):
         published.find(tmp_path, 7)
     path = tmp_path / "o/p/fedora-41-x86_64/00000007-a"
     path.mkdir(parents=True)
@@ -186,6 +199,16 @@ def test_a_build_without_success_or_settings_is_refused(tmp_path: Path) -> None:
     (path / "configs.tar.gz").write_bytes(b"no archive")
     with pytest.raises(CoprBackendError, match=r"configs\.tar\.gz cannot be read"):
         published.find(tmp_path, 7)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(__file__, "configs/settings.json")
+    for damaged in (packed.getvalue()[:200], packed.getvalue()[:40] + bytes(100)):
+        (path / "configs.tar.gz").write_bytes(damaged)
+        with pytest.raises(CoprBackendError, match=r"configs\.tar\.gz cannot be read"):
+            published.find(tmp_path, 7)
+    (path / "installed_pkgs.log.gz").write_bytes(gzip.compress(b"a\n" * 100)[:-9])
+    with pytest.raises(CoprBackendError, match=r"installed_pkgs\.log\.gz cannot be read"):
+        published.Published(path=path, settings={}).installed  # noqa: B018
     (path / "build.info").write_text("build_id=7\nbuilder_ip=(uploaded)")
     with pytest.raises(CoprBackendError, match=r"build 7 was not built here: its package was up"):
         published.find(tmp_path, 7)
