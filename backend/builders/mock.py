@@ -175,12 +175,14 @@ class _Bench:
         """Run mock to its end and clean up behind it; raises what its end means."""
         log = Log(monitor, self._request.max_log)
         self._traces.write(self.desk.path)
-        killed = True
+        code, killed, hoard = -1, True, False
         try:
             code, killed = self._follow(log)
         finally:
+            if code:
+                hoard = self._discard()
             mockclean.clean(self.desk.path, self.desk.user, killed=killed)
-        ended = self._ended(code, bytes(log.tail))
+        ended = self._ended(code, bytes(log.tail), hoard=hoard)
         if ended.broken_cache:
             mockclean.forget_cache(self.desk.path, self.desk.user)
         if error := mockverdict.judge(ended):
@@ -194,7 +196,8 @@ class _Bench:
                 mock = Mock(self.desk, self._argv(), write)
             finally:
                 os.close(write)
-            with mock, MockWatch(self._config, self._traces, mock.pid) as watch:
+            results = self.desk.path / "result"
+            with mock, MockWatch(self._config, self._traces, results, mock.pid) as watch:
                 code = follow(mock, pipe, log, _Limits(self._request), watch)
             return code, mock.hard or code < 0
         finally:
@@ -209,7 +212,16 @@ class _Bench:
         argv += [*mockconfig.options(self._request), "--spec", str(seen / self._spec)]
         return [*argv, "--rebuild", str(seen / self._srpm)]
 
-    def _ended(self, code: int, output: bytes) -> mockverdict.Ended:
+    def _discard(self) -> bool:
+        """Remove the packages of a failed build: they may fill the disk, and cleaning up and the
+        logs need some of it. Returns whether they do."""
+        results = self.desk.path / "result"
+        hoard = disk.usage(results) >= disk.reserve(results)
+        for path in results.glob("*.rpm"):
+            path.unlink()
+        return hoard
+
+    def _ended(self, code: int, output: bytes, *, hoard: bool) -> mockverdict.Ended:
         result = self.desk.path / "result"
         root = _tail(result / "root.log")
         return mockverdict.Ended(
@@ -222,6 +234,8 @@ class _Bench:
             repos=mockconfig.repo_ids(self._request),
             asked=mockconfig.asked(self._request),
             crowded=disk.low(self._config.builder_mock_basedir),
+            hoard=hoard,
+            cramped=disk.low(self.desk.path),
         )
 
 

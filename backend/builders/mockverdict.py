@@ -21,6 +21,10 @@ _PREFIX = re.compile(r"^(?:\S+ )?(?:DEBUG|INFO|WARNING|ERROR) \S+:\d+: +")
 _COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _SPACE = "No space left on device"
 _FULL = f"mock: the disk is full: {_SPACE}: free space for its roots, [builder] mock_basedir"
+#: rpmbuild was content; mock takes by itself what lies in the root under the name of a package.
+_COPY = re.compile(r"^ERROR: Can not copy (.+?) into resultdir .+?: (.+)", re.MULTILINE | re.DOTALL)
+#: Of these errors the machine may be the reason, whatever the package left.
+_MACHINE = re.compile(r"\[Errno (?:5|12|23|24|28|30|116|122)\] ")
 _SOURCE = re.compile(
     r"Cannot find/open srpm|Source RPM is not installable|No specfile found in srpm"
 )
@@ -43,6 +47,10 @@ _REPO = re.compile(r"(?:repo|repository):? ['\"]?([A-Za-z0-9._:-]+)")
 #: Exit codes that end a mock which somebody ended, or its rpmbuild.
 _SIGNALS = (7, 129, 137, 141, 143, 247)
 _CONFIGURATION = (3, 5, 6)
+#: Those of an rpmbuild that got SIGKILL; nspawn says 255.
+_SHOT = (-9, 137, 255)
+#: That of an rpmbuild which asks for more packages (%generate_buildrequires).
+_MORE = 11
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +70,10 @@ class Ended:
     asked: Collection[str] = ()
     #: The disk is nearly full although the root of this build is gone.
     crowded: bool = False
+    #: What mock took out of the root fills a disk by itself.
+    hoard: bool = False
+    #: The disk of the results is nearly full although that is gone.
+    cramped: bool = False
 
     @property
     def broken_cache(self) -> bool:
@@ -83,9 +95,11 @@ def judge(ended: Ended) -> CoprBackendError | None:
         return None
     if ended.broken_cache:
         return InfrastructureError("a prepared root of mock was damaged and is made anew")
+    if (own := _rpmbuild(ended)) and own not in _SHOT and own % 256 == ended.code:
+        return _building(ended)  # mock ends as rpmbuild did, and a package may choose how that does
     if ended.code in (20, 30, 31):
         return _installing(ended)
-    return _coded(ended) or _building(ended) or _ours(ended)
+    return _coded(ended) or _building(ended) or _taking(ended) or _ours(ended)
 
 
 def _coded(ended: Ended) -> CoprBackendError | None:
@@ -100,7 +114,7 @@ def _coded(ended: Ended) -> CoprBackendError | None:
     if code in _CONFIGURATION:
         return Killed(f"mock does not take its configuration (exit code {code}): {said}")
     inner = _rpmbuild(ended)
-    if code < 0 or code in _SIGNALS or inner in (-9, 137) or (code == 255 and inner == 255):
+    if code < 0 or code in _SIGNALS or inner in _SHOT:
         return Killed(f"mock or its rpmbuild was killed (exit code {code}): {said}")
     return None
 
@@ -108,7 +122,8 @@ def _coded(ended: Ended) -> CoprBackendError | None:
 def _rpmbuild(ended: Ended) -> int:
     """The exit code of the last rpmbuild; 0 if there was none, or it went well."""
     found = _CHILD.findall(_text(ended.build))
-    return int(found[-1]) if found else 0
+    code = int(found[-1]) if found else 0
+    return 0 if code == _MORE != ended.code else code
 
 
 def _building(ended: Ended) -> CoprBackendError | None:
@@ -127,6 +142,25 @@ def _building(ended: Ended) -> CoprBackendError | None:
             return InfrastructureError(_FULL)
         return BuildError(f"build ended: it filled the disk: {line}")
     return Killed(line) if killed_inside(data) else BuildError(line)
+
+
+def _taking(ended: Ended) -> CoprBackendError | None:
+    """If mock could not take a package out of the root: what lies there, only the build made."""
+    found = _COPY.findall(_text(ended.output))
+    if not found:
+        return None
+    path, why = found[-1]
+    name = ascii(path.rpartition("/")[2])
+    words = re.match(r"\[Errno \d+\] ([^:\n]+)", why)
+    reason = words[1] if words else "a named pipe" if "named pipe" in why else "cannot be copied"
+    if not _MACHINE.match(why):
+        return BuildError(f"refused result {name}: {reason}")
+    if _SPACE not in why:
+        return Killed(f"mock could not take {name} out of its root: {reason}")
+    if ended.hoard:
+        return BuildError(f"build ended: it filled the disk: {name}")
+    full = f"the disk is full: mock could not take {name} out of its root: free space, statedir"
+    return InfrastructureError(full) if ended.cramped else Killed(full)
 
 
 def _installing(ended: Ended) -> CoprBackendError:
@@ -180,7 +214,7 @@ def _ours(ended: Ended) -> CoprBackendError:
     """mock itself stumbled: over the disk, the machine, or its own fault."""
     if full := _full(ended, [*_installed(ended)[1], _text(ended.output)]):
         return full
-    if STARTED not in _text(ended.output):
+    if STARTED not in _text(ended.output) and not ended.state:
         return Killed(f"mock did not start (exit code {ended.code}): {_said(ended)}")
     return Killed(f"mock failed (exit code {ended.code}): {_said(ended)}")
 

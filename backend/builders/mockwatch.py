@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from backend import disk
-from backend.builders.limits import Watch
+from backend.builders.limits import MIB, Watch
 from backend.builders.mockclean import Traces
 from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError
@@ -15,11 +15,12 @@ _ITS_OWN = ("root/builddir", "root/tmp", "root/var/tmp")
 class MockWatch:
     """Judges a running mock, whose first process is `pid`, once it has made its root.
 
+    Into `results` mock copies what it finds in the root; a link there may lead to an endless file.
     Leave it as a context manager.
     """
 
-    def __init__(self, config: Config, traces: Traces, pid: int) -> None:
-        self._config, self._traces, self._pid = config, traces, pid
+    def __init__(self, config: Config, traces: Traces, results: Path, pid: int) -> None:
+        self._config, self._traces, self._results, self._pid = config, traces, results, pid
         self._watch: Watch | None = None
 
     def __enter__(self) -> "MockWatch":
@@ -34,9 +35,13 @@ class MockWatch:
         root = next(iter(self._traces.left), None)
         if root is None:
             return
-        if disk.low(root):
-            self._blame(root)
         try:
+            for place in (root, self._results):
+                if disk.low(place):
+                    self._blame(root, place)
+            most = self._config.builder_max_disk
+            if most and disk.usage(self._results) > most:
+                raise BuildError(f"build ended: disk limit of {most // MIB} MB (max_disk)")
             self._watch = self._watch or Watch(self._config, root, self._pid, None)
             self._watch.check()
         except FileNotFoundError:  # mock has just removed it
@@ -49,13 +54,15 @@ class MockWatch:
     def final(self) -> None:
         """Nothing: mock removes its root by itself, and with it whatever could be looked at."""
 
-    def _blame(self, root: Path) -> None:
-        wanted = disk.reserve(root)
-        if sum(disk.usage(root / place) for place in _ITS_OWN) >= wanted:
+    def _blame(self, root: Path, full: Path) -> None:
+        wanted, device = disk.reserve(full), full.stat().st_dev
+        places = [root / place for place in _ITS_OWN] + [self._results]
+        own = [place for place in places if place.exists() and place.stat().st_dev == device]
+        if sum(map(disk.usage, own)) >= wanted:
             raise BuildError(
                 f"build ended: it filled the disk, less than {wanted // 1024**2} MiB are free"
             )
+        where = self._traces.basedir if full == root else full
         raise InfrastructureError(
-            f"the disk of {self._traces.basedir} is nearly full, not by this build:"
-            " free space there"
+            f"the disk of {where} is nearly full, not by this build: free space there"
         )

@@ -135,8 +135,14 @@ class Run:
         if made.returncode:
             print("ERROR: Command failed: \n # bash --login -c rpmbuild\n", flush=True)
             return 1
-        for rpm in top.glob("RPMS/*/*.rpm"):
-            shutil.copy(rpm, self.result)
+        for rpm in (*top.glob("RPMS/*/*.rpm"), *top.glob("RPMS/*.rpm")):
+            try:
+                shutil.copy2(rpm, self.result)
+            except OSError as error:
+                text = f"Can not copy {rpm} into resultdir {self.result}: {error}"
+                print(f"ERROR: {text}", flush=True)
+                shutil.rmtree(self.place)
+                return 1
         shutil.copy(self.args["rebuild"], self.result)
         return 0
 

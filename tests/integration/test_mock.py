@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from backend import config
+from backend import config, triage
 from backend.builders import Artifact, BuildRequest, Buildroot, mockrun, mocksite
 from backend.builders.mock import MockBuilder
 from backend.builders.mocksite import User
@@ -204,6 +204,28 @@ def test_failures_are_told_apart(farm: Farm) -> None:
         farm.build("dead")
     with pytest.raises(BuildError, match="made no RPM"):
         farm.build("empty")
+
+
+#: What %install leaves where rpmbuild puts packages, and what is said of it.
+ODD = [
+    ("mkdir -p $R/x.rpm/y", "'x.rpm': Is a directory"),
+    (r"""mkdir "$R/$(printf 'o\nd: d.rpm')" """, r"'o\nd: d.rpm': Is a directory"),
+    ("ln -s /nowhere $R/x.rpm", "'x.rpm': No such file or directory"),
+    ("ln -s x.rpm $R/x.rpm", "'x.rpm': Too many levels of symbolic links"),
+    ("mkfifo $R/x.rpm", "'x.rpm': a named pipe"),
+    ("ln -s /etc/passwd $R/x.rpm", "'x.rpm': no RPM package"),
+    (r"""echo >"$R/$(printf 'o\nd.rpm')" """, r"'o\nd.rpm': no usual name of an RPM file"),
+]
+
+
+@pytest.mark.parametrize(("left", "text"), ODD)
+def test_odd_files_among_the_packages_fail_the_build_at_once(
+    farm: Farm, left: str, text: str
+) -> None:
+    with pytest.raises(BuildError) as caught:
+        farm.build("odd", build=f"R=%{{_topdir}}/RPMS; mkdir -p $R; {left}")
+    assert str(caught.value) == f"refused result {text}"
+    assert triage.of_message(str(caught.value)) is triage.Kind.FILES
 
 
 def test_a_bad_configuration_is_not_the_packages_fault(farm: Farm) -> None:

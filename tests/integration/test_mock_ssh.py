@@ -105,6 +105,8 @@ def test_failures_are_told_apart_and_explained_by_their_logs(site: Site) -> None
     with pytest.raises(BuildError, match=r"missing dependencies: .*libnothere-devel >= 3"):
         site.build("missing")
     assert "libnothere-devel" in site.logs["root"]
+    with pytest.raises(BuildError, match=r"refused result 'x\.rpm': Is a directory"):
+        site.build("odd", build="mkdir -p %{_topdir}/RPMS/x.rpm")
     with pytest.raises(HostError, match="packages could not be fetched"):
         site.build("dead")
     assert "All mirrors were tried" in site.logs["root"]

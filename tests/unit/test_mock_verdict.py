@@ -230,3 +230,62 @@ def test_a_missing_package_counts_more_than_what_scriptlets_say() -> None:
     said = b"Running transaction\nFailed to download metadata for x\n" + MISSING
     error = judge(Ended(code=30, output=STARTED, root=said))
     assert type(error) is BuildError
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"),
+    [
+        ("[Errno 21] Is a directory: '{}'", "Is a directory"),
+        ("[Errno 2] No such file or directory: '{}'", "No such file or directory"),
+        ("[Errno 6] No such device or address: '{}'", "No such device or address"),
+        ("[Errno 13] Permission denied: '{}'", "Permission denied"),
+        ("`{}` is a named pipe", "a named pipe"),
+        ("'{}' and '/mnt/result/x.rpm' are the same file", "cannot be copied"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.rpm", "o\nd: d.rpm"])
+def test_what_a_build_left_as_a_package_is_its_own(name: str, why: str, reason: str) -> None:
+    path = f"/m/copr-x/root/builddir/build/RPMS/{name}"
+    said = (
+        f"\x1b[31mERROR: Can not copy {path} into resultdir /mnt/result: {why.format(path)}\x1b[0m"
+    )
+    error = judge(Ended(code=1, output=STARTED + said.encode(), build=GOOD))
+    assert type(error) is BuildError
+    assert str(error) == f"refused result {name!a}: {reason}"
+    assert triage.of_message(str(error)) is Kind.FILES
+
+
+def test_a_full_disk_of_results_is_whose_it_is() -> None:
+    where = b"'/m/root/builddir/build/RPMS/x.rpm' -> '/mnt/result/x.rpm'\n"
+    said = b"ERROR: Can not copy /m/RPMS/x.rpm into resultdir /mnt/result: "
+    full = said + b"[Errno 28] No space left on device: " + where
+    ended = Ended(code=1, output=STARTED + full, build=GOOD)
+    own = judge(replace(ended, hoard=True, cramped=True))
+    assert type(own) is BuildError
+    assert triage.of_message(str(own)) is Kind.LIMITS
+    assert type(judge(replace(ended, cramped=True))) is InfrastructureError
+    assert type(judge(ended)) is Killed
+    broken = said + b"[Errno 5] Input/output error: " + where
+    assert type(judge(replace(ended, output=STARTED + broken, hoard=True))) is Killed
+
+
+@pytest.mark.parametrize("code", [3, 7, 11, 20, 30, 40, 60, 129, 143, 254])
+def test_rpmbuild_ends_as_the_package_wants(code: int) -> None:
+    build = f"error: it is over\nChild return code was: {code}\n".encode()
+    error = judge(Ended(code=code, output=STARTED, build=GOOD + build, root=DEAD))
+    assert type(error) is BuildError
+    assert str(error) == "it is over"
+
+
+def test_an_rpmbuild_that_asked_for_more_packages_has_not_failed() -> None:
+    asked = b"Wrote: /x.buildreqs.nosrc.rpm\nChild return code was: 11\n"
+    traceback = STARTED + b"ERROR: [Errno 5] Input/output error\n"
+    assert type(judge(Ended(code=1, output=traceback, build=asked))) is Killed
+    assert type(judge(Ended(code=30, output=STARTED, root=DEAD, build=asked))) is (
+        InfrastructureError
+    )
+
+
+def test_a_mock_whose_first_words_have_gone_by_has_started() -> None:
+    error = judge(Ended(code=1, output=b"x" * 99, state=b"2026 - Start: chroot init\n"))
+    assert "did not start" not in str(error)
