@@ -17,6 +17,7 @@ from retask import Task as RetaskTask
 
 from backend import constants as names
 from backend import wake
+from backend.ending import Ending
 from backend.exceptions import Canceled, CoprBackendError, ProtocolError
 from backend.records import Records
 from backend.register import Register
@@ -45,42 +46,6 @@ class Report:
         return str(self.build["task_id"])
 
 
-#: KEYS attempt, claim, worker, outbox, cancel set, task, events; ARGV attempt number, task id,
-#: report (or empty), wake channel, message, message of a start that is not the newest any more,
-#: "1" for a success, event (or empty), most events, seconds to remember where an unreported task
-#: lies. A start is fresh if it has the newest number
-#: and still holds its claim. Returns 1, 0 if it is not fresh, 2 (and changes nothing) for a
-#: success that is to be canceled.
-_FINISH = """
-local fresh = redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1
-if fresh and ARGV[7] == '1' and redis.call('SISMEMBER', KEYS[5], ARGV[2]) == 1 then
-  return 2
-end
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[3], 'task', '', 'since', '')
-if not fresh then
-  redis.call('PUBLISH', ARGV[4], ARGV[6])
-  return 0
-end
-redis.call('SREM', KEYS[5], ARGV[2])
-if ARGV[3] ~= '' then
-  redis.call('RPUSH', KEYS[4], ARGV[3])
-else
-  local told = redis.call('HGET', KEYS[6], 'told')
-  redis.call('DEL', KEYS[1], KEYS[6])
-  if told then
-    redis.call('HSET', KEYS[6], 'told', told)
-    redis.call('EXPIRE', KEYS[6], ARGV[10])
-  end
-end
-if ARGV[8] ~= '' then
-  redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[9], '*', 'event', ARGV[8])
-end
-redis.call('PUBLISH', ARGV[4], ARGV[5])
-return 1
-"""
-
-
 def task_of(payload: str) -> str:
     """The task id in a queue's payload; raises ProtocolError."""
     try:
@@ -95,7 +60,7 @@ class Queues(Register, Records):
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
-        self._finish = ""  # the digest by which the server knows that script
+        self._ending = Ending(client)
 
     # --- queues ---------------------------------------------------------------------------
 
@@ -249,21 +214,10 @@ class Queues(Register, Records):
         success = build is not None and build.get("status") == names.Status.SUCCEEDED
         args = (claim.attempt, claim.task_id, report, names.WAKE_CHANNEL, message, stale)
         last = ("1" if success else "", event, names.EVENTS_MAXLEN, names.KEEP_TOLD)
-        answer = self._run_finish(len(keys), *keys, *args, *last)
+        answer = self._ending.run(keys, (*args, *last))
         if answer == 2:
             raise Canceled("canceled on request, when it was built already")
         return answer == 1
-
-    def _run_finish(self, *arguments: Any) -> int:
-        # By hand: redis-py's Script takes as long for itself as for the command.
-        client: Any = self.client
-        try:
-            if not self._finish:
-                self._finish = str(client.script_load(_FINISH))
-            return int(client.evalsha(self._finish, *arguments))
-        except redis.exceptions.NoScriptError:  # another server than before
-            self._finish = ""
-            return self._run_finish(*arguments)
 
     # --- cancels --------------------------------------------------------------------------
 

@@ -33,6 +33,31 @@ def rpms(
     if task.rpm_url:
         return _uploaded(shop, task, results, monitor, workdir)
     started = time.time()
+    request = _prepared(shop, task, monitor, workdir)
+    try:
+        try:
+            artifacts = _build_at_site(shop, task, results, monitor, request)
+        finally:
+            builderlogs.keep(request.workdir, results.path)
+    except BuildError:
+        if task.git_repo:
+            _leave_sources(shop, request.srpm, results, workdir)
+            results.write_configs(rpmtask.settings(request))
+        raise
+    monitor.fence()
+    results.log(f"built {len(artifacts)} packages, publishing")
+    if task.git_repo:
+        _spec_of(shop, request.srpm, results, workdir)
+    results.place(_signed(shop, task, results, artifacts, workdir))
+    results.write_configs(rpmtask.settings(request))
+    packages = [artifact.package for artifact in artifacts]
+    if artifacts and shop.config.repository_provenance:
+        _record(shop, task, results, request, packages=packages, run=(monitor.attempt, started))
+    return _published(shop, task, results, monitor, packages)
+
+
+def _prepared(shop: Workshop, task: RpmTask, monitor: BuildMonitor, workdir: Path) -> BuildRequest:
+    """What the builder is asked for, with the source package here."""
     if shop.leases is None:
         _check_chroot(task, shop.builder)
     if task.storage:
@@ -45,29 +70,9 @@ def rpms(
     with monitor.limit(deadline, FETCH):
         srpm = obtain.for_rpms(bench(shop, monitor, workdir), task, deadline)
     monitor.settled()
-    request = rpmtask.request(
+    return rpmtask.request(
         shop.config, task, srpm=srpm, workdir=build_dir, slot=shop.slot, deadline=deadline
     )
-    try:
-        try:
-            artifacts = _build_at_site(shop, task, results, monitor, request)
-        finally:
-            builderlogs.keep(build_dir, results.path)
-    except BuildError:
-        if task.git_repo:
-            _leave_sources(shop, srpm, results, workdir)
-            results.write_configs(rpmtask.settings(request))
-        raise
-    monitor.fence()
-    results.log(f"built {len(artifacts)} packages, publishing")
-    if task.git_repo:
-        _spec_of(shop, srpm, results, workdir)
-    results.place(_signed(shop, task, results, artifacts, workdir))
-    results.write_configs(rpmtask.settings(request))
-    packages = [artifact.package for artifact in artifacts]
-    if artifacts and shop.config.repository_provenance:
-        _record(shop, task, results, request, packages=packages, run=(monitor.attempt, started))
-    return _published(shop, task, results, monitor, packages)
 
 
 def _uploaded(

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
 from backend import sign
-from backend.constants import SRPM_CHROOT, Status
-from backend.web import actions, bodies, latest, names, openapi, permissions
+from backend.constants import SRPM_CHROOT
+from backend.web import actions, bodies, copies, latest, names, openapi, permissions
 from backend.web.api_projects import own_project
 from backend.web.errors import ApiError
 from backend.web.models import Build, BuildChroot, Package, Project, User
@@ -113,7 +113,7 @@ def _copy_builds(
     found[SRPM_CHROOT] = {}
     for number in sorted(wanted):
         original = session.get_one(Build, number)
-        copy = _copy_build(session, user, original, target)
+        copy = copies.of_build(session, original, target, user.name, original.options)
         if original.result_dir:
             found[SRPM_CHROOT][original.result_dir] = f"{copy.id:08d}"
             copy.result_dir = f"{copy.id:08d}"
@@ -121,7 +121,8 @@ def _copy_builds(
         for row in wanted[number]:
             where = f"{copy.id:08d}-{copy.pkg_name}"
             found[row.name][row.result_dir] = where
-            copy.chroots.append(_forked(old[row.name], where))
+            new = BuildChroot(name=row.name)
+            copy.chroots.append(copies.of_chroot(new, old[row.name], where))
     session.flush()
     return found
 
@@ -138,34 +139,3 @@ def _copy_packages(session: Session, source: Project, target: Project) -> None:
                     options=package.options,
                 )
             )
-
-
-def _copy_build(session: Session, user: User, build: Build, target: Project) -> Build:
-    same = ("source_type", "source", "timeout", "enable_net", "isolation", "pkg_name")
-    more = ("pkg_version", "started_on", "ended_on", "options")
-    copy = Build(
-        **{name: getattr(build, name) for name in (*same, *more)},
-        project_id=target.id,
-        dirname=target.name,
-        submitter=user.name,
-        source_status=int(Status.SUCCEEDED),
-        canceled=False,
-        background=False,
-        excluded=[],
-        submitted_on=now(),
-        chroots=[],
-    )
-    session.add(copy)
-    session.flush()
-    return copy
-
-
-def _forked(chroot: BuildChroot, where: str) -> BuildChroot:
-    return BuildChroot(
-        name=chroot.name,
-        status=int(Status.FORKED),
-        started_on=chroot.started_on,
-        ended_on=chroot.ended_on,
-        result_dir=where,
-        packages=chroot.packages,
-    )

@@ -183,7 +183,10 @@ def create_app(
         look=look,
         hooked=hooked,
     )
+    return _assembled(ctx)
 
+
+def _assembled(ctx: Context) -> FastAPI:
     app = FastAPI(
         lifespan=_lifespan(ctx),
         openapi_url=None,

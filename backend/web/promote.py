@@ -12,12 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.constants import SRPM_CHROOT, ActionType, Status
-from backend.web import actions, settings
+from backend.web import actions, copies, settings
 from backend.web.errors import ApiError
 from backend.web.models import Action, Build, BuildChroot, Package, Project
 from backend.web.packages import find_package
 from backend.web.queries import get_build, in_progress
-from backend.web.states import now
 
 #: In `options` of a copy: the build that it is a copy of.
 ORIGIN = "promoted_from"
@@ -94,25 +93,8 @@ def _copy_of(session: Session, build: Build, target: Project, who: str) -> Build
             return known
     if build.pkg_name and find_package(session, target, build.pkg_name) is None:
         session.add(Package(project_id=target.id, name=build.pkg_name))
-    names = ("source_type", "source", "timeout", "enable_net", "isolation", "pkg_name")
-    more = ("pkg_version", "started_on", "ended_on")
-    values: dict[str, Any] = {name: getattr(build, name) for name in (*names, *more)}
-    copy = Build(
-        **values,
-        options={**(build.options or {}), ORIGIN: build.id},
-        project_id=target.id,
-        dirname=target.name,
-        submitter=who,
-        source_status=int(Status.SUCCEEDED),
-        canceled=False,
-        background=False,
-        excluded=[],
-        submitted_on=now(),
-        chroots=[],
-    )
-    session.add(copy)
-    session.flush()
-    return copy
+    options = {**(build.options or {}), ORIGIN: build.id}
+    return copies.of_build(session, build, target, who, options)
 
 
 def _match(build: Build, copy: Build, target: Project, found: dict[str, dict[str, str]]) -> None:
@@ -129,10 +111,7 @@ def _match(build: Build, copy: Build, target: Project, found: dict[str, dict[str
         found[chroot.name][str(chroot.result_dir)] = where
         if chroot.name not in own:
             copy.chroots.append(own.setdefault(chroot.name, BuildChroot(name=chroot.name)))
-        row = own[chroot.name]
-        row.status, row.result_dir, row.pruned_on = int(Status.FORKED), where, None
-        row.started_on, row.ended_on = chroot.started_on, chroot.ended_on
-        row.packages = chroot.packages
+        copies.of_chroot(own[chroot.name], chroot, where)
     if build.result_dir and not build.pruned_on:
         copy.result_dir = f"{copy.id:08d}"
         found[SRPM_CHROOT][build.result_dir] = copy.result_dir
