@@ -110,6 +110,10 @@ class HostError(InfrastructureError):
     another host."""
 
 
+class HostTwice(HostError):
+    """A host is one that its farm knows by another name already."""
+
+
 class HostUnfit(HostError):
     """A host is well, but does not build for the chroot: the build moves to another one, and the
     host is not blamed."""

@@ -29,7 +29,9 @@ class Lives:
         keeper = self._keeper
         for name in plan.checks(keeper.scene(now), self._errands.busy()):
             machine = keeper.machines[name]
-            work = hostwork.check(keeper.config, keeper.groups.get(machine.group), machine)
+            others = pool.others(keeper.machines.values(), machine)
+            group = keeper.groups.get(machine.group)
+            work = hostwork.check(keeper.config, group, machine, others)
             self._errands.send("check", name, work, keeper.config.hosts_check_timeout, now)
 
     def start(self, now: float) -> None:
@@ -98,22 +100,25 @@ class Lives:
         if machine is None:
             return
         if ended.kind == "check":
-            self._checked(machine, ended.error, now)
+            self._checked(machine, ended, now)
         elif ended.kind == "end":
             self._gone(machine, ended.error, now)
         else:
             self._started(machine, ended, now)
 
-    def _checked(self, machine: Machine, error: str, now: float) -> None:
+    def _checked(self, machine: Machine, ended: Ended, now: float) -> None:
         if machine.state not in (State.CHECKING, State.READY, State.QUARANTINED):
             return
-        if not error:
+        if not ended.error:
             if not machine.proven and machine.kind is not Kind.STATIC:
                 self._keeper.spawning.pop(machine.group, None)
                 self._say(f"host {machine.name} ({machine.address}) is ready", kind="host.ready")
             self._keeper.put(pool.passed(machine, now, self._keeper.rules))
             return
-        after = pool.missed(machine, error, now, self._keeper.rules)
+        if ended.fault == "HostTwice" and machine.kind is not Kind.STATIC:
+            after = machine.to(State.ENDING, now, ended.error)  # waiting would not cure it
+        else:
+            after = pool.missed(machine, ended.error, now, self._keeper.rules)
         if after.state is State.ENDING and not machine.proven:
             self._start_failed(machine, after.reason, now)
         self._keeper.put(after)

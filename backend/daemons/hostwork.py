@@ -6,21 +6,25 @@ from typing import Any
 
 from backend.chroot import Chroot
 from backend.config import Config, Group
-from backend.exceptions import HostError, InfrastructureError
+from backend.exceptions import HostError, HostTwice, InfrastructureError
 from backend.hosts import commands, lease, ledger, resalloc
 from backend.hosts.pool import Kind, Machine
 
 Work = Callable[[], Mapping[str, Any]]
 
 
-def check(config: Config, group: Group | None, machine: Machine) -> Work:
-    """Reach it, and ask whether it can build for any architecture of its group."""
+def check(
+    config: Config, group: Group | None, machine: Machine, others: Sequence[str] = ()
+) -> Work:
+    """Reach it, and ask whether it can build for any architecture of its group, and whether it is
+    none of `others` under a second name."""
 
     def work() -> dict[str, Any]:
         if machine.address != "local":
             hosted = lease.connect(config, machine)
             try:
                 _fitting(machine, hosted.chroots(), group.archs if group else ())
+                _single(hosted, machine, others)
             finally:
                 hosted.close()
         return {}
@@ -35,6 +39,17 @@ def _fitting(machine: Machine, chroots: Iterable[Chroot], archs: Sequence[str]) 
         raise HostError(
             f"host {machine.name}: it builds for {', '.join(sorted(built)) or 'nothing'}, its group"
             f" is for {', '.join(archs)}: correct archs, or take the host out of the group"
+        )
+
+
+def _single(hosted: Any, machine: Machine, others: Sequence[str]) -> None:
+    """Raises HostTwice when the machine is one of the others. A transport need not know."""
+    claim = getattr(hosted, "claim", None)
+    known = claim(machine.address, others) if claim else machine.address
+    if known != machine.address:
+        raise HostTwice(
+            f"host {machine.name}: it is {known} under another name: name it once, and give it"
+            " more slots with max_per_host"
         )
 
 

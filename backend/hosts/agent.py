@@ -141,6 +141,11 @@ class Agent:
                 if path != own and path.stat().st_mtime < time.time() - OLD:
                     shutil.rmtree(path)
 
+    def _on_claim(self, frame: Frame) -> None:
+        name, others = frame.text("name"), frame.fields.get("others")
+        known = others if isinstance(others, list) else []
+        self._say("claimed", name=runs.claim(self._base, self._ready().farm, name, known))
+
     def _on_open(self, frame: Frame) -> None:
         shop = self._ready()
         if self._upload:

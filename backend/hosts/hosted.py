@@ -7,6 +7,7 @@ results are checked here like those of a build of our own.
 import contextlib
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,11 @@ class HostedBuilder:
         """
         self._line.forget()
         self._line.connected(Nobody(), fresh=0.0)
+
+    def claim(self, name: str, others: Sequence[str]) -> str:
+        """By which name our farm calls the machine: this, or one of `others`, if it has been
+        called by that since it was started. Raises HostError."""
+        return self._line.claim(name, others)
 
     def close(self) -> None:
         """Let go of the connection. What still runs there ends by itself."""

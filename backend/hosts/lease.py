@@ -29,7 +29,7 @@ from backend.exceptions import (
 )
 from backend.hosts import ledger
 from backend.hosts.exchange import Exchange
-from backend.hosts.pool import Lease, Machine, Outcome, Request
+from backend.hosts.pool import Lease, Machine, Outcome, Request, places
 from backend.processid import ProcessId
 from backend.site import Site
 
@@ -65,7 +65,8 @@ def connect(config: Config, machine: Machine, reach: Transport | None = None) ->
         config = dataclasses.replace(config, hosts_known_hosts=keys)
     hosted = None
     try:
-        hosted = (reach or transport(config))(machine.address, config, machine.slots)
+        limit = places(config.groups, machine)
+        hosted = (reach or transport(config))(machine.address, config, limit)
         hosted.ping()
     except HostError:
         _close(hosted)

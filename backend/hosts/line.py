@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from backend.exceptions import HostError, ProtocolError
 from backend.hosts.address import Host
 from backend.hosts.bundle import bundle
 from backend.hosts.order import builder_module, host_config
-from backend.hosts.ssh import Connection, Listener, Lost
+from backend.hosts.ssh import Connection, Listener, Lost, Nobody
 from backend.hosts.wire import Frame, WireError
 
 T = TypeVar("T")
@@ -101,6 +101,16 @@ class Line:
             except (WireError, ProtocolError) as error:
                 raise HostError(f"host {self.address}: it answers nonsense: {error}") from error
         return self._connection
+
+    def claim(self, name: str, others: Sequence[str]) -> str:
+        """The name by which our farm calls the host; see `runs.claim`. Raises HostError."""
+        connection = self.connected(Nobody())
+        try:
+            connection.send("claim", name=name, others=list(others))
+            return self.reply(connection, "claimed", Nobody(), PATIENCE).text("name")
+        except (Lost, WireError) as error:
+            self.close()
+            raise HostError(f"host {self.address}: {error}") from error
 
     def close(self, patience: float = 0.0) -> None:
         """Let go of the connection; see `Connection.close`."""

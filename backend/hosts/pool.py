@@ -203,6 +203,21 @@ def taken(machines: Iterable[Machine], new: Machine, address: str, foreign: str 
     return ""
 
 
+def others(machines: Iterable[Machine], machine: Machine) -> list[str]:
+    """Addresses of all other machines: it must be none of them under a second name. Groups may
+    share a host, by the same address. Of a ticket that is being closed see `taken`."""
+    closing = (Kind.TICKET, State.ENDING)
+    there = {one.address for one in machines if (one.kind, one.state) != closing}
+    return sorted(there - {"", "local", machine.address})
+
+
+def places(groups: Iterable[Any], machine: Machine) -> int:
+    """Builds at once that the farm may have there: groups that share a host have their slots
+    each."""
+    shared = [int(g.max_per_host) for g in groups if machine.address in g.hosts]
+    return max(machine.slots, sum(shared))
+
+
 def quarantine_pause(strikes: int) -> float:
     """Seconds until a host in quarantine is tried again, the `strikes`-th time."""
     return min(QUARANTINE * 2.0 ** min(max(0, strikes - 1), 20), LONGEST_QUARANTINE)

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -28,6 +28,7 @@ from backend.exceptions import CoprBackendError
 CANCEL, DONE = b"c", b"d"
 #: Bytes that are kept for the outcome.
 SPARE = 16384
+_FARM = re.compile(r"[a-z0-9]{1,40}")
 _NAME = re.compile(r"[a-z0-9]{1,40}-[a-z0-9]{1,40}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^%-]{0,250}")
 
@@ -164,6 +165,26 @@ def room(base: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def claim(base: Path, farm: str, name: str, others: Container[str]) -> str:
+    """The name by which the farm calls this machine: `name`, unless it is called by one of
+    `others` already since it was started. An image of the disk may carry what was noted on
+    another machine: hence the boot.
+
+    Raises BadName, OSError.
+    """
+    if not _FARM.fullmatch(farm):
+        raise BadName(f"{farm!a} is no name of a farm")
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    path = base / f"name-{farm}"
+    with room(base):
+        noted = path.read_text("utf-8", "replace") if path.exists() else ""
+        when, _, known = noted.strip().partition(" ")
+        if when == boot and known in others:
+            return known
+        path.write_text(f"{boot} {name}\n", "utf-8")
+    return name
 
 
 def building(base: Path, farm: str) -> list[Run]:

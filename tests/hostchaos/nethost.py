@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.integration.sshd import CONFIG, make_key
 
 #: What the agent keeps beside the builds of the moment.
-KEPT = ("agent", "room", "runs")
+KEPT = ("agent", "room", "runs", "name-*")
 #: In the command line of agents, guards and builders.
 AGENT = "exec(bytes.fromhex("
 #: The first process of a host: starts sshd at each line that it reads, and reaps orphans.
@@ -175,7 +175,7 @@ class NetHost:
 
     def leftovers(self) -> list[str]:
         """Of builds and agents, on its disk and among its mounts."""
-        found = [str(path) for path in self.cache.glob("*") if path.name not in KEPT]
+        found = [str(path) for path in self.cache.glob("*") if not any(map(path.match, KEPT))]
         found += [str(path) for path in self.cache.glob("runs/*")]
         self.tree()
         mounts = Path(f"/proc/{self.first}/mounts").read_text().splitlines()

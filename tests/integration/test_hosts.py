@@ -55,9 +55,12 @@ else:
         signal.pause()
     while mood == "endless":
         print("x" * 65536)
-    if mood == "same":
+    if mood in ("same", "twin"):
         (toys / "same").mkdir(exist_ok=True)
+    if mood == "same":
         name = "same"
+    if mood == "twin":
+        (toys / name / "is").write_text("same")
     print("garbage" if mood == "garbage" else json.dumps({"address": f"toy://u@{name}"}))
 """
 
@@ -286,6 +289,31 @@ def test_a_host_of_another_architecture_is_not_used(top: Path) -> None:
         farm.close()
 
 
+def test_a_host_that_is_listed_by_two_names_is_used_by_one(top: Path) -> None:
+    options = TOYS | {
+        "backend__group0_hosts": "toy://u@a toy://u@b",
+        "hosts__quarantine_after": "1",
+    }
+    farm = Farm(top, **options)
+    for name in ("a", "b"):
+        (toys(farm) / name).mkdir(parents=True)
+    (toys(farm) / "b" / "is").write_text("a")
+    (top / "state").chmod(0o700)
+    try:
+        farm.start()
+        farm.create()
+        wait_until(lambda: states(farm) == ["quarantined", "ready"])
+        (refused,) = (host for host in hosts(farm).values() if host["state"] == "quarantined")
+        other = {"u@a": "u@b", "u@b": "u@a"}[refused["name"]]
+        assert f"it is toy://{other} under another name: name it once" in refused["reason"]
+        assert farm.wait(farm.submit(srpm(farm, "one"))) == "succeeded"
+        (toys(farm) / "b" / "is").unlink()
+        command(farm, "host", "resume", refused["name"])
+        wait_until(lambda: states(farm) == ["ready", "ready"])
+    finally:
+        farm.close()
+
+
 # --- machines on demand ----------------------------------------------------------------------
 
 
@@ -408,10 +436,16 @@ def told(farm: Farm, build: int, words: str) -> bool:
     return words in why(farm, build)
 
 
-def test_one_machine_under_two_names_is_not_given_to_two(tmp_path: Path, top: Path) -> None:
+@pytest.mark.parametrize(
+    ("mood", "words"),
+    [("same", "toy://u@same is the address of host"), ("twin", "under another name")],
+)
+def test_one_machine_under_two_names_is_not_given_to_two(
+    mood: str, words: str, tmp_path: Path, top: Path
+) -> None:
     where = tmp_path / "toys"
     farm = start(tmp_path, top)
-    (where / "mood").write_text("same")
+    (where / "mood").write_text(mood)
     (where / "same").mkdir()
     (where / "same" / "hold").touch()
     try:
@@ -421,7 +455,6 @@ def test_one_machine_under_two_names_is_not_given_to_two(tmp_path: Path, top: Pa
         first = farm.submit(srpm(farm, "one"), "p")
         wait_until(lambda: "begin" in lines(where / "same" / "journal"))
         second = farm.submit(srpm(farm, "two"), "q")
-        words = "toy://u@same is the address of host"
         wait_until(partial(told, farm, second, words), 60, words)
         assert lines(where / "same" / "journal") == ["begin", "p"]
         (where / "mood").write_text("good")

@@ -14,8 +14,17 @@ import pytest
 
 from backend.builders import Artifact, BuildRequest
 from backend.config import Config, load
-from backend.exceptions import BuildError, Canceled, CoprBackendError, HostError, Killed
-from backend.hosts import HostBuilder, connect
+from backend.daemons import hostwork
+from backend.exceptions import (
+    BuildError,
+    Canceled,
+    CoprBackendError,
+    HostError,
+    HostTwice,
+    Killed,
+)
+from backend.hosts import HostBuilder, connect, lease
+from backend.hosts.pool import Kind, Machine, State
 from tests.conftest import wait_until
 from tests.integration import sshd
 from tests.integration.farm import make_srpm
@@ -304,6 +313,40 @@ def test_a_disk_that_is_full_before_is_the_hosts_fault(site: Site, small: Path) 
     with pytest.raises(HostError, match="No space left on device"):
         builder.ping()
     builder.close()
+
+
+def test_a_second_name_of_a_host_is_refused(site: Site, tmp_path: Path) -> None:
+    """Here its name beside its address, as two ports or two addresses of it would be."""
+    keys = tmp_path / "known_hosts"
+    keys.write_text(site.host.known + site.host.known.replace("127.0.0.1", "localhost"))
+    config = replace(site.config, hosts_known_hosts=keys)
+    addresses = [site.host.address, site.host.address.replace("127.0.0.1", "localhost")]
+    machines = [
+        Machine(name=address, group=0, kind=Kind.STATIC, state=State.CHECKING, born=0.0,
+                address=address)
+        for address in addresses
+    ]  # fmt: skip
+    assert hostwork.check(config, None, machines[0], addresses[1:])() == {}
+    with pytest.raises(HostTwice, match=f"it is {addresses[0]} under another name"):
+        hostwork.check(config, None, machines[1], addresses[:1])()
+    assert hostwork.check(config, None, machines[0], addresses[1:])() == {}
+    assert hostwork.check(config, None, machines[1])() == {}  # the first is there no more
+
+
+def test_groups_that_share_a_host_have_their_slots_each(site: Site) -> None:
+    (group,) = site.config.groups
+    groups = [replace(group, id=number, hosts=(site.host.address,)) for number in range(2)]
+    config = replace(site.config, groups=tuple(groups))
+    machine = Machine(name="h", group=0, kind=Kind.STATIC, state=State.READY, born=0.0,
+                      address=site.host.address)  # fmt: skip
+    limits: list[int] = []
+
+    def reach(address: str, config: Config, limit: int) -> HostBuilder:
+        limits.append(limit)
+        return connect(address, config, limit)
+
+    lease.connect(config, machine, reach).close()
+    assert limits == [2]
 
 
 def test_a_killed_guard_takes_the_build_with_it(site: Site) -> None:

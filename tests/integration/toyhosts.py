@@ -2,12 +2,16 @@
 
 `<statedir>/toys/<name>/`: without the directory nobody answers; with `down` neither; `fault`
 spoils builds through the host's fault; `hold` keeps them running; `chroot` has the name of the
-only one that it builds for. `journal` has what was built.
+only one that it builds for. `journal` has what was built. `is` names another toy, of which it is
+a second name.
 """
 
+import fcntl
+import os
 import platform
 import select
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +53,8 @@ class ToyHost(ToyBuilder):
         super().__init__(config)
         self.address = address
         self.place = self.toys / address.rpartition("@")[2].rpartition("/")[2]
+        if (self.place / "is").exists():
+            self.place = self.toys / (self.place / "is").read_text()
 
     def chroots(self) -> tuple[Chroot, ...]:
         other = self.place / "chroot"
@@ -57,6 +63,18 @@ class ToyHost(ToyBuilder):
     def ping(self) -> None:
         if not self.place.is_dir() or (self.place / "down").exists():
             raise HostError(f"host {self.address}: connection refused")
+
+    def claim(self, name: str, others: Sequence[str]) -> str:
+        fd = os.open(self.place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)  # two checks at once must not both be the first
+            noted = self.place / "name"
+            known = noted.read_text() if noted.exists() else ""
+            if known not in others:
+                noted.write_text(known := name)
+            return known
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """There is nothing to close."""

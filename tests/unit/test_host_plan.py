@@ -270,6 +270,22 @@ def test_one_address_is_one_machine() -> None:
     assert pool.taken([*there, new], new, "ssh://root@10.0.0.9", "new") == ""
 
 
+def test_a_machine_must_be_none_of_the_others_but_groups_share_a_host() -> None:
+    one = host("u@a", address="ssh://u@a")
+    there = [
+        one,
+        host("u@a/1", address="ssh://u@a"),
+        host("local", address="local"),
+        cloud("m", address="ssh://u@m", state=State.ENDING),
+        cloud("t", address="ssh://u@t", kind=Kind.TICKET, state=State.ENDING),
+        cloud("s", state=State.STARTING),
+    ]
+    assert pool.others(there, one) == ["ssh://u@m"]
+    shared = [replace(STATIC, max_per_host=2), replace(STATIC, max_per_host=3), CLOUD]
+    assert pool.places(shared, replace(one, slots=3)) == 5
+    assert pool.places(shared, cloud("m", address="ssh://u@m", slots=4)) == 4
+
+
 def test_a_used_ticket_is_given_back() -> None:
     ticket = cloud("t", "s", kind=Kind.TICKET)
     assert pool.released(ticket, Outcome.WORKED, "", 1.0, RULES).state is State.ENDING

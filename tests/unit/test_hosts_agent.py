@@ -205,6 +205,29 @@ def test_other_farms_builds_do_not_give_way(client: Client, tmp_path: Path) -> N
     other.line.close()
 
 
+def test_a_host_is_known_to_a_farm_by_one_name(client: Client, tmp_path: Path) -> None:
+    client.setup()
+
+    def claim(name: str, *others: str, farm: str = "f") -> str:
+        client.setup(farm=farm)
+        client.ask("claim", name=name, others=others)
+        return client.hear("claimed").text("name")
+
+    assert claim("ssh://u@a", "ssh://u@b") == "ssh://u@a"
+    assert claim("ssh://u@b", "ssh://u@a", "ssh://u@c") == "ssh://u@a"
+    assert claim("ssh://u@b", "ssh://u@a", farm="g") == "ssh://u@b"  # another farm's own affair
+    assert claim("ssh://u@b", "ssh://u@c") == "ssh://u@b"  # the configuration has a new name
+    assert claim("ssh://u@a", "ssh://u@b") == "ssh://u@b"
+    noted = tmp_path / "host" / "name-f"
+    noted.write_text("another-boot ssh://u@b\n")  # of the machine that its disk is a copy of
+    assert claim("ssh://u@a", "ssh://u@b") == "ssh://u@a"
+    client.ask("setup", config=host_config(client.config), farm="../f", lease=60, tick=1, limit=1)
+    client.hear("ready")
+    client.ask("claim", name="ssh://u@a", others=[])
+    with pytest.raises(AssertionError, match="no name of a farm"):
+        client.hear("claimed")
+
+
 def test_what_a_dead_host_kept_is_swept(client: Client, tmp_path: Path) -> None:
     left = tmp_path / "host" / "runs" / "f-9"
     (left / "work").mkdir(parents=True)
