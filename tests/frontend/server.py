@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from tests.frontend.model import Model
 from tests.frontend.values import Broken
+from tests.serving import served
 
 PASSWORD = "1234"
 READERS = (
@@ -211,11 +212,5 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def recorded(files: Path) -> Iterator[RecordedFrontend]:
     """A running one; `files` is served below /files/."""
-    with RecordedFrontend(files) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(RecordedFrontend(files)) as server:
+        yield server

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.integration.test_web_coprcli import Server
+from tests.integration.coprcli import Server
 from tests.unit.test_web_lab import CHROOTS, token_of
 
 #: Where `make fuzz` installs it.

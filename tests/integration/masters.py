@@ -26,10 +26,13 @@ def starts(farm: Farm, text: str) -> Callable[[], bool]:
 
 
 @contextlib.contextmanager
-def redis_server(top: Path, port: int) -> Iterator["redis.Redis"]:
+def redis_server(top: Path, port: int, socket: str = "") -> Iterator["redis.Redis"]:
+    """A Redis, until the block is left, and a client; `socket` for one on a unix socket."""
     command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(top)]
+    command += ["--unixsocket", socket] if socket else []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        client = redis.Redis(port=port, decode_responses=True)
+        where = {"unix_socket_path": socket} if socket else {"port": port}
+        client = redis.Redis(**where, decode_responses=True)
         try:
             wait_until(partial(answers, client), 20, "redis-server")
             yield client

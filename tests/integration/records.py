@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from tests.integration.test_web_coprcli import Server
+from tests.integration.coprcli import Server
 from tests.unit.test_web_lab import CHROOTS
 
 FEDORA, DEBIAN = CHROOTS

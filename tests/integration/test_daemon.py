@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import redis
 
 from backend.config import load
 from tests.conftest import wait_until
 from tests.integration.farm import WAIT, Farm, free_port, make_srpm, running
+from tests.integration.masters import redis_server
 
 pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
 
@@ -255,27 +255,15 @@ def test_results_json_is_coprs(shared: Farm, srpms: Path) -> None:
 
 def test_an_external_redis_is_left_without_queues_and_claims(srpms: Path, tmp_path: Path) -> None:
     port = free_port()
-    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        client = redis.Redis(port=port, decode_responses=True)
-        try:
-            wait_until(partial(answers, client), 20, "redis-server")
-            with running(backend__redis_url=f"redis://127.0.0.1:{port}/0") as farm:
-                farm.create()
-                builds = [farm.submit(srpms / "slow-1-1.src.rpm") for _ in range(3)]
-                wait_until(lambda: any(farm.state(build) == "running" for build in builds), 30)
-                assert client.keys("copr-be:worker:*")
-                assert farm.stop() == 0
-                left = [str(key) for key in client.scan_iter()]
-                assert [key for key in left if "queue" in key or "claim" in key] == []
-                assert [key for key in left if "worker" in key] == []
-        finally:
-            client.close()
-            server.terminate()
-
-
-def answers(client: "redis.Redis") -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
+    with (
+        redis_server(tmp_path, port) as client,
+        running(backend__redis_url=f"redis://127.0.0.1:{port}/0") as farm,
+    ):
+        farm.create()
+        builds = [farm.submit(srpms / "slow-1-1.src.rpm") for _ in range(3)]
+        wait_until(lambda: any(farm.state(build) == "running" for build in builds), 30)
+        assert client.keys("copr-be:worker:*")
+        assert farm.stop() == 0
+        left = [str(key) for key in client.scan_iter()]
+        assert [key for key in left if "queue" in key or "claim" in key] == []
+        assert [key for key in left if "worker" in key] == []

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,66 +9,28 @@ from typing import Any
 import pytest
 
 from backend import distgit
-from backend.builders import script
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.builders.script import Room
 from backend.config import load
 from backend.exceptions import BuildError, Canceled, Unreachable
 from backend.job import RpmTask
 from tests.frontend.distgit import DistGit, git
-from tests.frontend.server import RecordedFrontend, recorded
-from tests.integration.farm import SPEC
+from tests.frontend.server import RecordedFrontend
+from tests.integration.rooms import frontend, lent, sources
 
 pytestmark = pytest.mark.rpmbuild
 
 
-class Quiet:
-    """A monitor that keeps the log; `stop` makes the next check raise."""
-
-    def __init__(self) -> None:
-        self.log = b""
-        self.stop = False
-        self.pipe = os.pipe()
-
-    def output(self, data: bytes) -> None:
-        self.log += data
-
-    def wakeup_fd(self) -> int:
-        return self.pipe[0]
-
-    def check(self) -> None:
-        if self.stop:
-            raise Canceled("canceled on request")
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RecordedFrontend]:
-    (tmp_path / "files").mkdir()
-    with recorded(tmp_path / "files") as server:
+    with frontend(tmp_path) as server:
         yield server
 
 
 @pytest.fixture
 def room(tmp_path: Path, server: RecordedFrontend) -> Iterator[Room]:
-    (tmp_path / "be.conf").write_text("[backend]\n")
-    lookaside = DistGit(server).lookaside
-    config = load(tmp_path / "be.conf", {"backend.distgit_lookaside": lookaside})
-    work = tmp_path / "work"
-    work.mkdir(mode=0o700)
-    monitor = Quiet()
-    deadline = time.monotonic() + 300
-    yield Room(config=config, workdir=work, slot=3, deadline=deadline, monitor=monitor)
-    script.remove(config, work, 3)
-    for fd in monitor.pipe:
-        os.close(fd)
-
-
-def sources(tmp_path: Path, name: str = "hello", extra: str = "Source0: data.txt") -> Path:
-    tree = tmp_path / f"tree-{name}"
-    tree.mkdir()
-    (tree / f"{name}.spec").write_text(SPEC.format(name=name, tags=extra, build="true"))
-    (tree / "data.txt").write_text("some data\n")
-    return tree
+    with lent(tmp_path, server, slot=3) as room:
+        yield room
 
 
 def task(server: RecordedFrontend, commit: str, **more: Any) -> RpmTask:

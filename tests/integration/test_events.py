@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +14,7 @@ import pytest
 from backend.events import Events
 from tests.conftest import wait_until
 from tests.integration.farm import Farm, make_srpm, running
+from tests.serving import served
 
 pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
 
@@ -51,12 +51,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    with served(Receiver()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

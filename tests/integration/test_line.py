@@ -1,8 +1,6 @@
 """The worker's Redis client answers as redis-py's own does, over a real server."""
 
-import subprocess
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +10,16 @@ import redis
 from backend.constants import EVENTS_KEY, OUTBOX_KEY
 from backend.line import Line
 from backend.queues import Queues
-from tests.conftest import wait_until
+from tests.integration.masters import redis_server
 
 pytestmark = pytest.mark.redis
-
-
-def answers(client: "redis.Redis") -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[str]:
     path = str(tmp_path / "s")
-    command = ["redis-server", "--port", "0", "--unixsocket", path, "--save", ""]
-    with subprocess.Popen([*command, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL) as server:
-        with redis.Redis(unix_socket_path=path) as client:
-            wait_until(partial(answers, client), 30, "redis-server")
+    with redis_server(tmp_path, 0, path):
         yield path
-        server.terminate()
 
 
 @pytest.fixture

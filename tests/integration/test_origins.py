@@ -1,11 +1,9 @@
 """Source tasks of every type, with real git and svn repositories, in the real sandbox."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,17 +11,15 @@ from typing import Any
 import pytest
 
 from backend import origins
-from backend.builders import script
 from backend.builders.script import Room
 from backend.checkout import Checkout
-from backend.config import load
 from backend.exceptions import BuildError
 from backend.job import SourceTask
 from tests.conftest import wait_until
 from tests.frontend.distgit import DistGit, git
-from tests.frontend.server import RecordedFrontend, recorded
+from tests.frontend.server import RecordedFrontend
 from tests.integration.farm import SPEC, free_port
-from tests.integration.test_distgit import Quiet, sources
+from tests.integration.rooms import frontend, lent, sources
 
 pytestmark = pytest.mark.rpmbuild
 
@@ -33,24 +29,14 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RecordedFrontend]:
-    (tmp_path / "files").mkdir()
-    with recorded(tmp_path / "files") as server:
+    with frontend(tmp_path) as server:
         yield server
 
 
 @pytest.fixture
 def room(tmp_path: Path, server: RecordedFrontend) -> Iterator[Room]:
-    (tmp_path / "be.conf").write_text("[backend]\n")
-    lookaside = DistGit(server).lookaside
-    config = load(tmp_path / "be.conf", {"backend.distgit_lookaside": lookaside})
-    work = tmp_path / "work"
-    work.mkdir(mode=0o700)
-    monitor = Quiet()
-    deadline = time.monotonic() + 300
-    yield Room(config=config, workdir=work, slot=4, deadline=deadline, monitor=monitor)
-    script.remove(config, work, 4)
-    for fd in monitor.pipe:
-        os.close(fd)
+    with lent(tmp_path, server, slot=4) as room:
+        yield room
 
 
 @pytest.fixture

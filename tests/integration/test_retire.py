@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from backend.config import Config, load
 from backend.daemons import worker
 from backend.queues import Queues
 from tests.conftest import wait_until
+from tests.integration.masters import redis_server
 from tests.ports import free_port
 
 pytestmark = pytest.mark.redis
@@ -24,21 +24,10 @@ pytestmark = pytest.mark.redis
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[Config]:
     port = free_port()
-    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
     path = tmp_path / "copr-be.conf"
     path.write_text(f"[backend]\nstatedir={tmp_path}\nredis_url=redis://127.0.0.1:{port}/0\n")
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        with redis.Redis(port=port) as client:
-            wait_until(partial(answers, client), 20, "redis-server")
+    with redis_server(tmp_path, port):
         yield load(path)
-        server.terminate()
-
-
-def answers(client: "redis.Redis") -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
 
 
 @pytest.fixture

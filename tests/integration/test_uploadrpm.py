@@ -16,10 +16,10 @@ from backend.layout import PREVIOUS
 from backend.locks import exclusive
 from backend.rpmfile import is_signed
 from tests.conftest import wait_until
+from tests.integration.coprcli import CLI
 from tests.integration.farm import SPEC, Farm, make_srpm, running
 from tests.integration.signing import checks, flip
 from tests.integration.test_hosts import TOYS
-from tests.integration.test_web_coprcli import CLI
 from tests.integration.twochroots import NAMES
 
 pytestmark = [

@@ -9,21 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.coprcli import Server, running
 from tests.integration.records import DEBIAN, FEDORA, created, record
-from tests.integration.test_web_coprcli import CLI, Server
 
 pytestmark = pytest.mark.coprcli
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    if not CLI.exists():
-        pytest.skip(f"{CLI} is not installed")
-    server = Server(tmp_path)
-    try:
+    with running(tmp_path) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def test_chroot_settings_reach_the_task(server: Server) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend.web import accounts
 from backend.web.store import database_url, make_engine
-from tests.integration.test_web_coprcli import CLI, Server
+from tests.integration.coprcli import Server, running
 from tests.unit.test_web_lab import CHROOTS, token_of
 
 FEDORA, DEBIAN = CHROOTS
@@ -23,13 +23,8 @@ pytestmark = pytest.mark.coprcli
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if not CLI.exists():
-        pytest.skip(f"{CLI} is not installed")
-    server = Server(tmp_path_factory.mktemp("library"))
-    try:
+    with running(tmp_path_factory.mktemp("library")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def client_of(server: Server, user: str, login: str, token: str) -> Any:

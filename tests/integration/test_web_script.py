@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from backend.constants import ActionType
+from tests.integration.coprcli import Server, running
 from tests.integration.records import DEBIAN, FEDORA, created, record
-from tests.integration.test_web_coprcli import CLI, Server
 from tests.integration.test_web_library import new_user
 from tests.unit.test_builder_rpmheader import package
 from tests.unit.test_web_lab import CHROOTS
@@ -19,13 +19,8 @@ pytestmark = pytest.mark.coprcli
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    if not CLI.exists():
-        pytest.skip(f"{CLI} is not installed")
-    server = Server(tmp_path)
-    try:
+    with running(tmp_path) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def source_of(server: Server, build: int) -> dict[str, Any]:

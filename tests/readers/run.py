@@ -19,6 +19,7 @@ from tests import metadata
 from tests.bench import rpms
 from tests.integration.repositories import hidden
 from tests.readers.reader import Reader
+from tests.serving import served
 
 ROOT = Path(__file__).parents[2]
 PUBLISHERS = 3
@@ -46,14 +47,8 @@ def _served(directory: Path) -> Iterator[str]:
     def handler(*args: object) -> _Quiet:
         return _Quiet(*args, directory=str(directory))  # type: ignore[arg-type]
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
 
 
 class _Publishers:

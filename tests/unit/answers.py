@@ -8,8 +8,11 @@ class Server(ThreadingHTTPServer):
     status = 200
     body = b"[]"
     version = "9"
-    seen: list[tuple[str, str, str, bytes]]
     connections = 0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen: list[tuple[str, str, str, bytes]] = []
 
     def get_request(self) -> Any:
         self.connections += 1

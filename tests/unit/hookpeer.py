@@ -2,6 +2,8 @@
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,13 @@ class Bench:
 
     def kinds(self) -> list[str]:
         return [kind for _, _, kind in self.said]
+
+
+@contextmanager
+def running(top: Path, peer: Peer) -> Iterator[Bench]:
+    """A bench whose sender is closed in the end."""
+    found = Bench(top, peer)
+    try:
+        yield found
+    finally:
+        found.sender.close()

@@ -11,18 +11,14 @@ import pytest
 
 from backend.exceptions import FrontendBroken, FrontendError, FrontendRefused
 from backend.frontend import Frontend
+from tests.serving import served
 from tests.unit.answers import Handler, Server
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(("127.0.0.1", 0), Handler) as server:
-        server.seen = []
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with served(Server()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

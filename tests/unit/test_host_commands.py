@@ -14,6 +14,7 @@ import pytest
 
 from backend.exceptions import InfrastructureError
 from backend.hosts import commands, resalloc
+from tests.serving import served
 
 
 @pytest.mark.parametrize(
@@ -130,12 +131,8 @@ def server() -> Iterator[tuple[Server, str]]:
     http = xmlrpc.server.SimpleXMLRPCServer(("127.0.0.1", 0), logRequests=False, allow_none=True)
     found = Server()
     http.register_instance(found)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield found, f"http://127.0.0.1:{http.server_address[1]}"
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    with served(http):
+        yield found, f"http://127.0.0.1:{http.server_address[1]}"
 
 
 def test_a_ticket_from_beginning_to_end(server: tuple[Server, str]) -> None:

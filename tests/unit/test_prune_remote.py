@@ -1,7 +1,6 @@
 """Pruning for a real frontend: what is asked, what is told, and what stops it."""
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -12,6 +11,7 @@ from backend.exceptions import FrontendError
 from backend.frontend import Frontend
 from backend.prune_remote import MAX_PROJECT, RemoteBooks
 from backend.pruning import Known
+from tests.serving import served
 
 FORK = {"id": 7, "action_type": 7, "object_type": "copr", "old_value": "jdoe/p",
         "new_value": "jdoe/q", "data": json.dumps({"builds_map": {
@@ -74,12 +74,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with served(Server()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

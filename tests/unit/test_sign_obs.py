@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +14,7 @@ from backend.config import Config, load
 from backend.exceptions import InfrastructureError
 from backend.signing import Project
 from backend.signing.obs import ObsBackend
+from tests.serving import served
 from tests.unit.test_openpgp import KEY, SIGNATURE
 
 PROJECT = Project("@group", "p")
@@ -54,12 +54,8 @@ class Keygen(BaseHTTPRequestHandler):
 def keygen(tmp_path: Path) -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Keygen)
     server.top, server.asked, server.status = tmp_path, [], 200
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(server):
+        yield server
 
 
 @pytest.fixture

@@ -12,18 +12,14 @@ from backend.exceptions import BuildError, Canceled, FrontendError
 from backend.job import SourceTask
 from backend.sources import download, fetch, file_name, source_url, stored_upload
 from tests.conftest import wait_until
-from tests.unit.answers import Handler, Server
+from tests.serving import served
+from tests.unit.answers import Server
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(("127.0.0.1", 0), Handler) as server:
-        server.seen = []
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with served(Server()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def source(url: object, kind: int = 1) -> SourceTask:

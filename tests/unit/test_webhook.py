@@ -4,31 +4,26 @@ import hashlib
 import hmac
 import json
 import sqlite3
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backend import spool as spool_module
-from tests.unit.hookpeer import SECRET, Bench, Peer
+from tests.serving import served
+from tests.unit.hookpeer import SECRET, Bench, Peer, running
 
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    with Peer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with served(Peer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def bench(tmp_path: Path, peer: Peer) -> Iterator[Bench]:
-    found = Bench(tmp_path, peer)
-    yield found
-    found.sender.close()
+    with running(tmp_path, peer) as found:
+        yield found
 
 
 def test_a_finished_build_is_one_signed_message(bench: Bench, peer: Peer) -> None:

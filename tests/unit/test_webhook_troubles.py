@@ -15,24 +15,20 @@ from backend.events import Event
 from backend.spool import Spool
 from backend.webhook import Sender, Target, backoff
 from tests.conftest import wait_until
-from tests.unit.hookpeer import DAY, SECRET, Bench, Peer
+from tests.serving import served
+from tests.unit.hookpeer import DAY, SECRET, Bench, Peer, running
 
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    with Peer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with served(Peer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def bench(tmp_path: Path, peer: Peer) -> Iterator[Bench]:
-    found = Bench(tmp_path, peer)
-    yield found
-    found.sender.close()
+    with running(tmp_path, peer) as found:
+        yield found
 
 
 @pytest.mark.parametrize("status", [500, 404, 302])
