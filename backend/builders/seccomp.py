@@ -27,10 +27,11 @@ _CLONE3 = 435
 
 #: AUDIT_ARCH → (socket, socketcall or None, what is refused). Refused: add_key, request_key,
 #: keyctl, bpf, perf_event_open, userfaultfd, kexec_load, kexec_file_load, open_by_handle_at,
-#: io_uring_setup, init_module, finit_module, delete_module, memfd_secret.
-_X86_64 = (41, None, (248, 249, 250, 321, 298, 323, 246, 320, 304, 425, 175, 313, 176, 447))
-_I386 = (359, 102, (286, 287, 288, 357, 336, 374, 283, 342, 425, 128, 350, 129, 447))
-_NEW = (198, None, (217, 218, 219, 280, 241, 282, 104, 294, 265, 425, 105, 273, 106, 447))
+#: io_uring_setup, init_module, finit_module, delete_module, memfd_secret,
+#: syslog (the kernel's log).
+_X86_64 = (41, None, (248, 249, 250, 321, 298, 323, 246, 320, 304, 425, 175, 313, 176, 447, 103))
+_I386 = (359, 102, (286, 287, 288, 357, 336, 374, 283, 342, 425, 128, 350, 129, 447, 103))
+_NEW = (198, None, (217, 218, 219, 280, 241, 282, 104, 294, 265, 425, 105, 273, 106, 447, 116))
 _Table = tuple[int, int | None, tuple[int, ...]]
 _TABLES: dict[str, dict[int, _Table]] = {
     "x86_64": {0xC000003E: _X86_64, 0x40000003: _I386},

@@ -1,6 +1,7 @@
 """The attacks. Each is a piece of a spec file; `expect` is what its build must end with."""
 
 from tests.hostile.attack import KILLED, Attack, python
+from tests.hostile.held import HELD
 from tests.hostile.more import MORE
 
 _PROBE = r"""
@@ -313,6 +314,7 @@ ATTACKS = (
     planted("not-utf-8", "echo x >\"$(printf 'x\\377-1-1.noarch').rpm\""),
     planted("long-name", "echo x >$(printf '%%0245d' 1)-1.rpm", quick=False),
     *MORE,
+    *HELD,
     Attack("terminal", r"printf 'error: \033]0;x\007\033[2Jboo\n' >&2; exit 1", r"Bad exit status"),
 )
 

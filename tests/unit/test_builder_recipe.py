@@ -42,6 +42,7 @@ def test_the_filter_refuses_keyrings_and_odd_sockets() -> None:
     x86_64, i386 = 0xC000003E, 0x40000003
     assert run(program, x86_64, 0) == ALLOW  # read
     assert run(program, x86_64, 250) & REFUSE  # keyctl
+    assert run(program, x86_64, 103) & REFUSE  # syslog
     assert run(program, x86_64, 447) & REFUSE  # memfd_secret: nobody could count what is in it
     assert run(program, x86_64, 0x40000000) & REFUSE  # x32
     for family in (1, 2, 10, 16):
