@@ -108,6 +108,8 @@ def end(config: Config, group: Group | None, machine: Machine, prefix: str) -> W
         command = (group.terminate_command if group else "") or machine.terminate
         if not command:
             raise InfrastructureError("terminate_command is empty: set it")
+        if not machine.address:
+            commands.stop(machine.name)
         values = commands.facts(machine, prefix)
         commands.execute("terminate_command", command, values, config.hosts_command_timeout)
         return {}

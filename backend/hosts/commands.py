@@ -3,12 +3,17 @@
 Each runs with time and output limits; every fault is one InfrastructureError.
 """
 
+import contextlib
 import json
 import os
 import re
+import select
 import shlex
+import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from backend.exceptions import InfrastructureError, ToolError
@@ -21,6 +26,8 @@ OUTPUT = 1024**2
 LINES = 200
 #: Most characters of what spawn_command printed that are kept for terminate_command.
 DATA = 8192
+#: How long what is killed may take to be gone, in seconds.
+STOP = 10.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
 _HOST = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Fa-f:]{2,45}"
@@ -62,6 +69,26 @@ def words(command: str, values: Mapping[str, str]) -> list[str]:
     """The argument list; `{name}` and the others are put in after the split, so that no value
     can become two words."""
     return [_WORD.sub(lambda m: values.get(m.group(1), ""), word) for word in shlex.split(command)]
+
+
+def stop(name: str) -> None:
+    """Kill what still runs of a spawn_command that was interrupted: it could make the machine
+    after its end. Programs of others, and on other machines, are out of reach."""
+    mark, deadline = f"COPR_BE_NAME={name}".encode(), time.monotonic() + STOP
+    while (found := _marked(mark)) and time.monotonic() < deadline:
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        select.select([], [], [], 0.01)
+
+
+def _marked(mark: bytes) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
 
 
 def execute(what: str, command: str, values: Mapping[str, str], timeout: float) -> bytes:

@@ -1,5 +1,6 @@
 """Pools of hosts under a real daemon; the hosts are toys, the commands real programs."""
 
+import contextlib
 import html
 import json
 import os
@@ -51,7 +52,9 @@ else:
         (toys / name).mkdir()
     if mood == "fails":
         sys.exit("no quota left")
-    if mood == "hangs":
+    if mood == "forks" and os.fork() == 0:
+        (toys / "forked").write_text(str(os.getpid()))
+    if mood in ("hangs", "forks"):
         signal.pause()
     while mood == "endless":
         print("x" * 65536)
@@ -485,6 +488,29 @@ def test_killed_in_the_middle_of_spawning_nothing_is_leaked(tmp_path: Path, top:
         (where / "mood").write_text("good")
         farm.start()
         wait_until(lambda: left in lines(where / "ended"))
+        assert farm.wait(build) == "succeeded"
+    finally:
+        farm.close()
+
+
+def test_what_an_interrupted_spawn_command_has_started_makes_no_machine_later(
+    tmp_path: Path, top: Path
+) -> None:
+    where = tmp_path / "toys"
+    farm = start(tmp_path, top)
+    (where / "mood").write_text("forks")
+    try:
+        farm.start()
+        farm.create()
+        build = farm.submit(srpm(farm, "one"))
+        wait_until(lambda: lines(where / "forked"), what="a child of spawn_command")
+        child = Path("/proc") / lines(where / "forked")[0] / "environ"
+        (where / "mood").write_text("good")
+        os.kill(farm.titled("copr-be: hosts")[0], signal.SIGKILL)
+        first = lines(where / "asked")[0]
+        wait_until(lambda: first in lines(where / "ended"), what="it is terminated")
+        with contextlib.suppress(OSError):  # it is gone, or a zombie
+            assert not child.read_bytes()
         assert farm.wait(build) == "succeeded"
     finally:
         farm.close()
