@@ -24,7 +24,7 @@ LANGUAGES = {*SHELL, "ini", "json", "python", "text", "{toctree}"}
 SYSTEM = frozenset(
     (
         *("apt", "base64", "cp", "createdb", "createuser", "dnf", "gpg", "head", "pip", "rpmbuild"),
-        *("ssh-copy-id", "ssh-keygen", "ssh-keyscan", "sha256sum", "tee", "useradd"),
+        *("ssh-copy-id", "ssh-keygen", "ssh-keyscan", "sha256sum", "systemd-run", "tee", "useradd"),
     )
 )
 #: Words of the INI files of others (units of systemd).
