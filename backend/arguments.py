@@ -1,6 +1,7 @@
 """The command line of `copr_be.py`: its commands and options. `backend.dispatch` runs them."""
 
 import argparse
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +10,13 @@ from backend.config import DEFAULT_PATH
 
 _EPILOG = """\
 examples:
-  copr_be.py -c /etc/copr/copr-be.conf       run in the foreground until Ctrl-C
-  copr_be.py -c /etc/copr/copr-be.conf -d    run as a daemon
-  copr_be.py check                           look over configuration and tools
-  copr_be.py status                          what is happening, what waits, what broke
-  copr_be.py why 42                          where build 42 is and why it waits
-  copr_be.py quickstart --state ./var        a complete farm below ./var, with a first build
-  copr_be.py COMMAND --help                  what a command does
+  copr_be.py -c /etc/copr/copr-be.conf      run in the foreground until Ctrl-C
+  copr_be.py -c /etc/copr/copr-be.conf -d   run as a daemon
+  copr_be.py check                          look over configuration and tools
+  copr_be.py status                         what happens, what waits, what broke
+  copr_be.py why 42                         where build 42 is and why it waits
+  copr_be.py quickstart --state ./var       a farm below ./var, with a build
+  copr_be.py COMMAND --help                 what a command does
 
 exit codes: 0 stopped as asked, 1 failed, 2 bad command line or configuration,
 3 already running (or, for commands that need a running daemon: not running)
@@ -48,6 +49,12 @@ def _running(add: Callable[..., object], *, again: bool) -> None:
         help="end when a worker dies unexpectedly")  # fmt: skip
 
 
+def _wrapped(text: str) -> str:
+    """No line wider than a terminal; argparse itself would lose the lines."""
+    lines = text.strip().splitlines()
+    return "\n".join(textwrap.fill(line, 79, break_on_hyphens=False) for line in lines)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line; `command` of what it parses is the command's name."""
     main_parser = argparse.ArgumentParser(
@@ -65,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, text: str, more: str = "") -> argparse.ArgumentParser:
         sub = commands.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}".strip(),
+            name, help=text, description=_wrapped(f"{text[0].upper()}{text[1:]}.\n{more}"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         _common(sub.add_argument, again=True)
@@ -134,8 +141,8 @@ def _controlling(command: Callable[..., argparse.ArgumentParser]) -> None:
         "\nquarantine; `remove` ends a machine that was made on demand."
         "\n\nexit codes: 0 done, 1 failed",
     )  # fmt: skip
-    host.add_argument("what", choices=("list", "drain", "resume", "remove"))
-    host.add_argument("name", nargs="?", metavar="HOST")
+    host.add_argument("what", choices=("list", "drain", "resume", "remove"), help="what to do")
+    host.add_argument("name", nargs="?", metavar="HOST", help="as `list` names it")
     host.add_argument("--reason", default="", metavar="TEXT", help="shown where the host is")
     host.add_argument("--json", action="store_true", help="for programs")
     command("reload", "make the daemon read its configuration again",
@@ -148,8 +155,8 @@ def _storing(command: Callable[..., argparse.ArgumentParser]) -> None:
         "user", "users of the embedded frontend, and their tokens",
         "`add` and `token` print a configuration for copr-cli, once; the old token dies.",
     )  # fmt: skip
-    user.add_argument("what", choices=("add", "list", "token", "remove"))
-    user.add_argument("name", nargs="?", metavar="NAME")
+    user.add_argument("what", choices=("add", "list", "token", "remove"), help="what to do")
+    user.add_argument("name", nargs="?", metavar="NAME", help="which user, but for `list`")
     user.add_argument("--days", type=int, help="how long the token is good for; 0: for ever")
     user.add_argument("--keep-projects", action="store_true", help="remove an owner of projects")
     backup = command("backup", "write the frontend's database and uploads to a file")
@@ -158,7 +165,7 @@ def _storing(command: Callable[..., argparse.ArgumentParser]) -> None:
         "The daemon must be stopped. SQLite or PostgreSQL, whichever it was made from.",
     )  # fmt: skip
     for sub in (backup, restore):
-        sub.add_argument("file", type=Path, metavar="FILE")
+        sub.add_argument("file", type=Path, metavar="FILE", help="the backup, a gzipped tar")
     restore.add_argument("--force", action="store_true", help="give up what is in the database")
 
 
@@ -169,8 +176,10 @@ def _signing(command: Callable[..., argparse.ArgumentParser]) -> None:
         "resign: sign everything with the present one; to be repeated if it is interrupted.\n"
         "export, import: a secret key to or from --file, encrypted.",
     )  # fmt: skip
-    key.add_argument("what", choices=("show", "rotate", "resign", "export", "import"))
-    key.add_argument("name", nargs="?", metavar="OWNER/PROJECT")
+    key.add_argument(
+        "what", choices=("show", "rotate", "resign", "export", "import"), help="what to do"
+    )
+    key.add_argument("name", nargs="?", metavar="OWNER/PROJECT", help="show: default all")
     key.add_argument("--all", action="store_true", help="resign all projects")
     key.add_argument("--file", type=Path, metavar="FILE", help="the export")
     key.add_argument(
@@ -201,7 +210,7 @@ def _tidying(command: Callable[..., argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     promote.add_argument("source", metavar="SOURCE", help="OWNER/NAME")
     promote.add_argument("target", metavar="TARGET", help="OWNER/NAME")
-    promote.add_argument("builds", metavar="BUILD", type=int, nargs="+")
+    promote.add_argument("builds", metavar="BUILD", type=int, nargs="+", help="their numbers")
     promote.add_argument("--limit", type=float, default=600.0, metavar="SECONDS",
                          help="how long to wait until they are published")  # fmt: skip
 
@@ -217,8 +226,8 @@ def _publishing(command: Callable[..., argparse.ArgumentParser]) -> None:
         "devel/, which go on listing what is released.\n\n"
         "exit codes: 0 well, 1 failed, or check has found something",
     )  # fmt: skip
-    repo.add_argument("what", choices=("states", "check", "rebuild", "rollback"))
-    repo.add_argument("project", metavar="OWNER/PROJECT")
+    repo.add_argument("what", choices=("states", "check", "rebuild", "rollback"), help="what to do")
+    repo.add_argument("project", metavar="OWNER/PROJECT", help="e.g. admin/hello")
     repo.add_argument("chroot", metavar="CHROOT", help="e.g. fedora-41-x86_64")
     repo.add_argument("state", nargs="?", type=int, metavar="STATE", help="a number of `states`")
     repo.add_argument("--devel", action="store_true",
@@ -232,7 +241,7 @@ def _building(command: Callable[..., argparse.ArgumentParser]) -> None:
         "`make` takes debootstrap (Debian, Ubuntu), or dnf where --repo names repositories.\n"
         "A root that is being made and one that builds use never get into each other's way.",
     )  # fmt: skip
-    root.add_argument("what", choices=("make", "update", "remove", "list"))
+    root.add_argument("what", choices=("make", "update", "remove", "list"), help="what to do")
     root.add_argument("name", nargs="?", metavar="CHROOT", help="e.g. debian-13-x86_64")
     add = root.add_argument
     add("--suite", default="", help="debootstrap's suite (default: by the chroot's name)")

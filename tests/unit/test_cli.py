@@ -52,12 +52,22 @@ def test_a_relative_pid_file_is_meant_from_here(
     assert dispatch.pid_file(args) == tmp_path / "here.pid"
 
 
-@pytest.mark.parametrize("name", ["", "run", "check", "status", "why", "drain", "resume", "stop"])
-def test_every_command_teaches(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["", *dispatch.COMMANDS])
+def test_every_command_teaches(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         cli.main([*name.split(), "--help"])
     assert caught.value.code == 0
-    assert "--config" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "--config" in said
+    assert [line for line in said.splitlines() if len(line) > 80] == []
+
+
+def test_every_argument_of_every_command_is_explained() -> None:
+    for name, (sub, _) in commands(arguments.parser()).items():
+        assert [action.dest for action in sub._actions if not action.help] == [], name
 
 
 def test_a_misspelt_command_is_answered_with_the_list(capsys: pytest.CaptureFixture[str]) -> None:
