@@ -39,7 +39,9 @@ def limit(config: Config, group: Group | None) -> list[str]:
     wanted = {
         "fsize": (resource.RLIMIT_FSIZE, config.builder_max_file),
         "nofile": (resource.RLIMIT_NOFILE, 65536),
-        "core": (resource.RLIMIT_CORE, 0),
+        # With 0 the machine may still have a program to take cores (core_pattern), which would be
+        # started for each crash of a build and keep what it is given: with 1 it is not started.
+        "core": (resource.RLIMIT_CORE, 1),
     }
     if group is None:
         wanted["as"] = (resource.RLIMIT_AS, config.builder_max_memory)

@@ -12,7 +12,7 @@ import struct
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 _LOAD, _EQUAL, _ABOVE, _ANY, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCH, _FIRST_ARGUMENT, _SECOND_ARGUMENT, _THIRD_ARGUMENT = 0, 4, 16, 24, 32
 
 #: Families of sockets that a build may open: local, IPv4, IPv6, netlink.
 FAMILIES = (1, 2, 10, 16)
@@ -32,6 +32,10 @@ _CLONE3 = 435
 _X86_64 = (41, None, (248, 249, 250, 321, 298, 323, 246, 320, 304, 425, 175, 313, 176, 447, 103))
 _I386 = (359, 102, (286, 287, 288, 357, 336, 374, 283, 342, 425, 128, 350, 129, 447, 103))
 _NEW = (198, None, (217, 218, 219, 280, 241, 282, 104, 294, 265, 425, 105, 273, 106, 447, 116))
+#: AUDIT_ARCH → setrlimit, prlimit64.
+_SETTING = {0xC000003E: (160, 302), 0x40000003: (75, 340), 0xC00000B7: (164, 261)}
+_SETTING[0xC00000F3] = _SETTING[0xC00000B7]
+_CORE = 4
 _Table = tuple[int, int | None, tuple[int, ...]]
 _TABLES: dict[str, dict[int, _Table]] = {
     "x86_64": {0xC000003E: _X86_64, 0x40000003: _I386},
@@ -49,7 +53,7 @@ def program(machine: str = "", *, namespaces: bool = True) -> bytes:
     if not tables:
         return b""
     blocks = [
-        _block(arch, [] if namespaces else _no_namespaces(arch), *table)
+        _block(arch, _same_core(arch) + ([] if namespaces else _no_namespaces(arch)), *table)
         for arch, table in tables.items()
     ]
     return b"".join([*blocks, _one(_RETURN, value=_ERRNO | errno.ENOSYS)])
@@ -63,6 +67,21 @@ def _no_namespaces(arch: int) -> list[bytes]:
         *(_one(_LOAD, value=_FIRST_ARGUMENT), _one(_ANY, 0, 1, _NEW_USER)),
         _one(_RETURN, value=_ERRNO | errno.EPERM),
         _one(_LOAD, value=_NUMBER),
+    ]
+
+
+def _same_core(arch: int) -> list[bytes]:
+    """Setting the limit on cores does nothing: see `prelude.limit`. It is said to have succeeded,
+    since some programs do not go on otherwise."""
+    setrlimit, prlimit = _SETTING[arch]
+    done, again = _one(_RETURN, value=_ERRNO), _one(_LOAD, value=_NUMBER)
+    return [
+        *(_one(_EQUAL, 0, 4, setrlimit), _one(_LOAD, value=_FIRST_ARGUMENT)),
+        *(_one(_EQUAL, 0, 1, _CORE), done, again),
+        *(_one(_EQUAL, 0, 8, prlimit), _one(_LOAD, value=_SECOND_ARGUMENT)),
+        *(_one(_EQUAL, 0, 5, _CORE), _one(_LOAD, value=_THIRD_ARGUMENT)),
+        *(_one(_EQUAL, 0, 2, 0), _one(_LOAD, value=_THIRD_ARGUMENT + 4)),
+        *(_one(_EQUAL, 1, 0, 0), done, again),
     ]
 
 

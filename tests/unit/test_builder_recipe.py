@@ -18,10 +18,12 @@ def test_the_file_of_macros_defines_what_fedora_gives() -> None:
     assert set(wanted.split()) <= names
 
 
-def run(program: bytes, arch: int, number: int, argument: int = 0) -> int:
+def run(program: bytes, arch: int, number: int, *arguments: int) -> int:
     """What the kernel would decide."""
     code = list(struct.iter_unpack("=HBBI", program))
-    data, place, value = {0: number, 4: arch, 16: argument}, 0, 0
+    data, place, value = {0: number, 4: arch, 16: 0}, 0, 0
+    for index, argument in enumerate(arguments):
+        data[16 + 8 * index], data[20 + 8 * index] = argument & 0xFFFFFFFF, argument >> 32
     while True:
         kind, yes, no, word = code[place]
         place += 1
@@ -55,6 +57,23 @@ def test_the_filter_refuses_keyrings_and_odd_sockets() -> None:
     assert run(program, i386, 41) == ALLOW
     assert run(program, 0xC00000B7, 0) & REFUSE  # no such machine
     assert seccomp.program("none") == b""
+
+
+def test_nobody_changes_the_limit_on_cores() -> None:
+    for machine, arch, setrlimit, prlimit in (
+        ("x86_64", 0xC000003E, 160, 302),
+        ("x86_64", 0x40000003, 75, 340),
+        ("aarch64", 0xC00000B7, 164, 261),
+        ("riscv64", 0xC00000F3, 164, 261),
+    ):
+        for namespaces in (True, False):
+            program = seccomp.program(machine, namespaces=namespaces)
+            assert run(program, arch, setrlimit, 4, 1) == REFUSE  # by the error 0: success
+            assert run(program, arch, setrlimit, 7, 1) == ALLOW
+            for new in (1, 1 << 40):
+                assert run(program, arch, prlimit, 0, 4, new, 0) == REFUSE
+                assert run(program, arch, prlimit, 0, 7, new, 0) == ALLOW
+            assert run(program, arch, prlimit, 0, 4, 0, 1) == ALLOW  # it only asks
 
 
 def test_the_filter_refuses_user_namespaces_where_nothing_else_does() -> None:
