@@ -99,7 +99,9 @@ def execute(what: str, command: str, values: Mapping[str, str], timeout: float) 
     except (ToolError, OSError) as error:
         raise InfrastructureError(f"{what}: {error}") from error
     if result.code:
-        raise InfrastructureError(f"{what}: exit code {result.code}: {_short(result.last_line)}")
+        said = f": {_short(result.last_line)}" if result.stdout or result.stderr else ""
+        how = f"exit code {result.code}" if result.code > 0 else f"killed by signal {-result.code}"
+        raise InfrastructureError(f"{what}: {how}{said}")
     return result.stdout
 
 

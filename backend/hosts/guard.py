@@ -132,7 +132,8 @@ class Guard:
         renewed, now = self._run.renewed(), time.monotonic()
         if renewed != self._renewed:
             self._renewed, self._heard = renewed, now
-        return now - self._heard < self._order.lease
+        # Without its files (somebody has emptied the directory) it is lost to everybody.
+        return bool(renewed) and now - self._heard < self._order.lease
 
     def _last_words(self) -> str:
         lines = (self._run.path / "trouble").read_text(errors="replace").splitlines()

@@ -83,6 +83,8 @@ def test_a_command_is_told_its_values() -> None:
 def test_a_failing_a_hanging_and_an_endless_command_are_bounded() -> None:
     with pytest.raises(InfrastructureError, match="exit code 3: no quota"):
         run('import sys; print("no quota", file=sys.stderr); sys.exit(3)')
+    with pytest.raises(InfrastructureError, match=r"killed by signal 9$"):
+        run("import os; os.kill(os.getpid(), 9)")
     with pytest.raises(InfrastructureError, match=r"did not end within 0\.2 s"):
         run("import signal; signal.pause()", 0.2)
     with pytest.raises(InfrastructureError, match="printed more than"):

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import select
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -287,6 +289,18 @@ def test_a_builder_that_is_killed_is_noticed(client: Client, tmp_path: Path) -> 
     assert client.hear("end").fields["outcome"]["error"] == "Killed"
     client.ask("done", run="f-1")
     wait_until(lambda: not runs(tmp_path), 75)
+
+
+def test_a_build_whose_files_are_removed_ends_at_once(client: Client, tmp_path: Path) -> None:
+    client.setup(lease=600)
+    client.start(tmp_path, "print begun\nwait")
+    client.hear("log")
+    (run,) = runs(tmp_path)
+    builder = os.pidfd_open(_builder_of(run))
+    shutil.rmtree(run)
+    assert client.hear("end").fields["outcome"]["error"] == "Killed"
+    assert select.select([builder], [], [], 75)[0]
+    os.close(builder)
 
 
 def _builder_of(run: Path) -> int:
