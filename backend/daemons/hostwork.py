@@ -91,7 +91,10 @@ def collect_ticket(group: Group, machine: Machine) -> Work:
         if not found.ready:
             return {}
         host = resalloc.host_of(found.output, machine.ticket)
-        address = commands.make_url(host, group.host_user, what="resalloc")
+        try:
+            address = commands.make_url(host, group.host_user, what="its output")
+        except InfrastructureError as error:  # what it says will not change
+            raise resalloc.TicketLost(f"resalloc ticket {machine.ticket}: {error}") from error
         return {"address": address, "data": found.output[: commands.DATA]}
 
     return work

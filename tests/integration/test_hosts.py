@@ -554,10 +554,11 @@ class Resalloc:
 
     def collectTicket(self, number: int) -> dict[str, Any]:  # noqa: N802
         self.asked += 1
-        if number > 1:
-            (self.where / f"vm{number}").mkdir(exist_ok=True)
+        host = "-oNo=host" if number == 2 else f"vm{number}"
+        if number > 2:
+            (self.where / host).mkdir(exist_ok=True)
         failed = number == 1
-        output = xmlrpc.client.Binary(f"vm{number}\nmore\n".encode())
+        output = xmlrpc.client.Binary(f"{host}\nmore\n".encode())
         return {"ready": not failed, "output": output, "closed": False, "failed": failed}
 
     def closeTicket(self, number: int) -> None:  # noqa: N802
@@ -581,10 +582,11 @@ def test_machines_of_resalloc(tmp_path: Path, top: Path) -> None:
         farm.start()
         farm.create()
         build = farm.submit(srpm(farm, "one"))
-        assert farm.wait(build) == "succeeded"  # the first ticket fails, the second does it
-        wait_until(lambda: {1, 2} <= known.closed)
+        assert farm.wait(build) == "succeeded"  # the first ticket fails, the second has no host
+        wait_until(lambda: {1, 2, 3} <= known.closed)
         assert set(known.sandboxes) == {"admin/p--admin"}
         wait_until(partial(logged, farm, "resalloc ticket 1 failed"))
+        wait_until(partial(logged, farm, "ticket 2: its output: '-oNo=host' is no address"))
         info = next((top / "results").rglob(f"{build:08d}-one/build.info")).read_text()
         assert "copr-be-" in info
         wait_until(lambda: not hosts(farm))
