@@ -14,6 +14,9 @@ STARTED = b"Building with rpmbuild"
 #: rpm reads it after those of the system; what `--load` names, rpmbuild 4.20 does not build with.
 MACROS = f"{HOME}/.rpmmacros"
 _GUARD = "/copr-backend.guard"
+#: More lines of the log than a command line holds.
+_NOTES = "/copr-backend.notes"
+_MOST_WORDS = 64 * 1024
 #: What a guard and the script below say to each other: in memory, for ext4 sends to the disk at
 #: once what is written anew.
 _MARK = "/run/.script"
@@ -27,11 +30,12 @@ echo "ended $code" >{_MARK}
 exit $code
 """
 
-#: $1: first line of the log, $2: more lines, $3: SOURCE_DATE_EPOCH, if rpm is not to find it out;
-#: the rest are rpmbuild's arguments.
+#: $1: first line of the log, $2: more lines, if they are not in a file, $3: SOURCE_DATE_EPOCH, if
+#: rpm is not to find it out; the rest are rpmbuild's arguments.
 BUILD = f"""
 echo "$1"
 [ "$2" ] && echo "$2"
+[ -f {_NOTES} ] && cat {_NOTES}
 [ "$3" ] && export SOURCE_DATE_EPOCH="$3"
 shift 3
 rpmbuild "$@"
@@ -64,11 +68,14 @@ def command(sandbox: Sandbox, area: Area, recipe: Recipe) -> Iterator[Command]:
     """The command line of the build itself."""
     binds = ["--ro-bind", "{}/in.src.rpm", "/in.src.rpm", "--bind", "{}/results", RESULTS]
     data = {_GUARD: GUARD, **({MACROS: recipe.macros} if recipe.macros else {})}
+    notes = "\n".join(recipe.notes)
+    if len(notes.encode()) > _MOST_WORDS:
+        data[_NOTES], notes = f"{notes}\n", ""
     options = list(recipe.options)
     # As rpm has it by itself, with the guard before the shell.
     shell = f"{sandbox.small_shell()} {_GUARD} %{{___build_shell}} %{{___build_args}}"
     options += ["--define", f"___build_cmd {shell}"]
-    head = [f"{STARTED.decode()} {recipe.title}", "\n".join(recipe.notes), recipe.epoch]
+    head = [f"{STARTED.decode()} {recipe.title}", notes, recipe.epoch]
     argv = ["/bin/sh", "-c", BUILD, "sh", *head, *options, "/in.src.rpm"]
     with sandbox.command(area, argv, binds=binds, data=data, net=recipe.net) as made:
         yield made

@@ -3,6 +3,7 @@
 from tests.hostile.attack import KILLED, Attack, python
 from tests.hostile.held import HELD
 from tests.hostile.more import MORE
+from tests.hostile.odd import ODD
 
 _PROBE = r"""
 set +e
@@ -315,6 +316,7 @@ ATTACKS = (
     planted("long-name", "echo x >$(printf '%%0245d' 1)-1.rpm", quick=False),
     *MORE,
     *HELD,
+    *ODD,
     Attack("terminal", r"printf 'error: \033]0;x\007\033[2Jboo\n' >&2; exit 1", r"Bad exit status"),
 )
 
