@@ -11,7 +11,7 @@ from backend.builders import BuildRequest
 from backend.builders.rpmbuild import RpmbuildBuilder
 from backend.exceptions import BuildError
 from backend.triage import Diagnosis, Kind
-from tests.integration.test_builder import Watcher
+from tests.integration.builder.tiny import Watcher
 
 pytestmark = pytest.mark.rpmbuild
 
