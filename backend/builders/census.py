@@ -4,8 +4,8 @@ long where much is open, and it enters the build's namespaces.
     python3 -I -S census.py PID
 
 prints two numbers of bytes: in files of memory (those without a name, removed ones, System V
-segments), and of the kernel's own (messages, semaphores, what lies in unix sockets). It knows
-nothing of this package, since it runs without it.
+segments), and of the kernel's own (messages, semaphores, what lies in unix sockets); and 1 if a
+process hides what it has open. It knows nothing of this package, since it runs without it.
 """
 
 import contextlib
@@ -52,6 +52,21 @@ def _parents(proc: str) -> Iterator[tuple[int, int]]:
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
+
+
+def hides(pid: int, proc: str = "/proc") -> bool:
+    """It has seen to it that we, who are no root, may not look at what it has open."""
+    try:
+        with os.scandir(f"{proc}/{pid}/fd"):
+            return False
+    except PermissionError:
+        with contextlib.suppress(OSError):
+            for line in _read(f"{proc}/{pid}/status").splitlines():
+                if line.startswith(b"Uid:"):  # others than ours: a bwrap that is set-uid root
+                    return {int(word) for word in line.split()[1:]} == {os.geteuid()}
+    except OSError:
+        pass
+    return False
 
 
 def opened(directory: str) -> Iterator[os.stat_result]:
@@ -171,6 +186,7 @@ def main() -> None:
     """Prints what it finds; what it may not look at counts as nothing."""
     family = processes(int(sys.argv[1]))
     held, kernel = nameless(family), 0
+    hidden = any(hides(one) for one in family)
     spaces = _spaces(family)
     with contextlib.suppress(OSError, KeyError):
         _enter(spaces[_IPC], _IPC)
@@ -179,7 +195,7 @@ def main() -> None:
     with contextlib.suppress(OSError, KeyError):
         _enter(spaces[_NET], _NET)
         kernel += unix_sockets()
-    sys.stdout.write(f"{held}\n{kernel}\n")
+    sys.stdout.write(f"{held}\n{kernel}\n{int(hidden)}\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from backend import disk
 from backend.builders import census
 from backend.builders.beside import Beside
 from backend.builders.cgroup import Group
-from backend.builders.usage import unlinked, usage, used_by_all
+from backend.builders.usage import machine, unlinked, usage, used_by_all
 from backend.config import Config
 from backend.exceptions import BuildError
 from backend.process import find
@@ -73,7 +73,7 @@ class Watch:
         self._free = _free(area)
         self._du = Beside([find("sh"), "-c", _DU, "sh", str(area)])
         self._census = Beside([sys.executable, "-I", "-S", census.__file__, str(pid)])
-        self._unmapped = 0, 0
+        self._shared, self._unmapped = machine().get("Shmem", 0), (0, 0)
 
     def __enter__(self) -> "Watch":
         return self
@@ -93,8 +93,8 @@ class Watch:
     def final(self) -> None:
         """The same when it has ended, without processes; waits for `du` where that can matter."""
         self._check_group()
-        limit, gone = self._config.builder_max_disk, self._free - _free(self._area)
-        if limit and gone >= limit:
+        limit = self._config.builder_max_disk
+        if limit and self._gone() >= limit:
             self._judge(self._du.once_more())
 
     def _check_group(self) -> None:
@@ -113,8 +113,9 @@ class Watch:
         if used_by_all() <= limit:  # the more so this build: what is counted may be too much
             return
         found = self._census.look()
-        if found and len(found) == 2:
-            self._unmapped = found[0], found[1]
+        if found and len(found) == 3:
+            more = machine().get("Shmem", 0) - self._shared if found[2] else 0
+            self._unmapped = max(found[0], more), found[1]
         if used.memory(*self._unmapped) <= limit:
             return
         # What a process has at the moment in which it starts another is seen twice: once more.
@@ -123,23 +124,28 @@ class Watch:
 
     def hidden(self) -> int:
         """Bytes that may be the build's though nobody finds them below its directory."""
-        return max(self._held(), self._closed())
+        held = self._held()
+        return self._gone() if held is None else max(held, self._closed())
 
-    def _held(self) -> int:
+    def _held(self) -> int | None:
         with contextlib.suppress(OSError):
             return unlinked(self._pid, self._area.stat().st_dev)
         return 0
 
     def _closed(self) -> int:
         """All that is gone, where the build has closed directories to us: we are no root."""
-        return max(0, self._free - _free(self._area)) if disk.closed(self._area) else 0
+        return self._gone() if disk.closed(self._area) else 0
+
+    def _gone(self) -> int:
+        return max(0, self._free - _free(self._area))
 
     def _judge(self, found: list[int] | None) -> None:
         if not found or len(found) != 2:  # it goes on, or was ended
             return
-        size, files = found[0] + self._held(), found[1]
+        (size, files), held = found, self._held()
+        size = max(size, self._gone()) if held is None else size + held
         most, many = self._config.builder_max_disk, self._config.builder_max_files
-        if most and size <= most < self._free - _free(self._area):
+        if most and size <= most < self._gone():
             size = max(size, self._closed())
         if most and size > most:
             raise BuildError(f"build ended: disk limit of {most // MIB} MB (max_disk)")

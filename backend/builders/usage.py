@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.builders.census import NAME, opened, processes
+from backend.builders.census import NAME, hides, opened, processes
 
 PROC = Path("/proc")
 #: Where a build has file systems in memory, mounted by us where it cannot change them.
@@ -68,16 +68,18 @@ def used_by_all(proc: Path = PROC) -> int:
     return have.get("MemTotal", sys.maxsize) - have.get("MemAvailable", 0) + swapped
 
 
-def unlinked(pid: int, device: int, proc: Path = PROC) -> int:
+def unlinked(pid: int, device: int, proc: Path = PROC) -> int | None:
     """Bytes in files of one file system that process `pid` and its descendants have removed, and
-    hold open. Of any number of descriptors only so many are looked at."""
+    hold open. None if nobody can tell: one hides it, or more is open than can be looked at."""
     found: dict[int, int] = {}
     left = MOST_OPEN
     for one in processes(pid, str(proc)):
+        if hides(one, str(proc)):
+            return None
         for info in opened(f"{proc}/{one}/fd"):
             left -= 1
             if left < 0:
-                return sum(found.values())
+                return None
             if info.st_dev == device and info.st_nlink == 0:
                 found[info.st_ino] = info.st_blocks * 512
     return sum(found.values())

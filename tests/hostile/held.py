@@ -3,6 +3,7 @@
 from tests.hostile.attack import Attack, python
 
 MEMORY = r"memory limit of 256 MB \(build_memory\)"
+DISK = r"disk limit of 100 MB \(max_disk\)"
 
 _PREPARE = """
 import ctypes, fcntl, os, resource, signal, socket, struct, sys, threading, time
@@ -163,12 +164,33 @@ libc.prctl(15, b"\\x85\\xff\\x1c")
 last()
 """
 
+#: Open files that nobody finds: behind thousands of others, or in a process that is not to be
+#: looked into, at which an ordinary user's daemon may not look either.
+_MANY = """
+for _ in range(min(most, 11000) - 200): libc.eventfd(0, 0)
+if os.fork() == 0: time.sleep(1000)
+time.sleep(1)
+"""
+_UNDUMPABLE = "libc.prctl(4, 0)\n"
+_FILES = """
+for number in range(8):
+    file = os.open("f", os.O_CREAT | os.O_WRONLY)
+    os.unlink("f")
+    for _ in range(40): os.write(file, bytes(10**6))
+last()
+"""
+_NAMELESS = """
+held = [os.memfd_create("x") for _ in range(100)]
+for one in held: os.write(one, bytes(6 * 10**6))
+last()
+"""
+
 HELD = (
-    Attack("messages", holding(_MESSAGES), MEMORY, stall=40),
-    Attack("semaphores", holding(_SEMAPHORES), MEMORY, stall=40),
-    Attack("unix-sockets", holding(_SOCKETS), MEMORY, stall=40),
-    Attack("first-thread-ends", holding(_FIRST_THREAD), MEMORY, stall=40),
-    Attack("own-tables", holding(_OWN_TABLES), MEMORY, stall=40),
+    Attack("messages", holding(_MESSAGES), MEMORY, stall=60),
+    Attack("semaphores", holding(_SEMAPHORES), MEMORY, stall=15),
+    Attack("unix-sockets", holding(_SOCKETS), MEMORY, stall=15),
+    Attack("first-thread-ends", holding(_FIRST_THREAD), MEMORY, stall=15),
+    Attack("own-tables", holding(_OWN_TABLES), MEMORY, stall=15),
     Attack(
         "descriptors",
         holding(_DESCRIPTORS),
@@ -176,8 +198,12 @@ HELD = (
         alone=MEMORY,
         stall=12,
     ),
-    Attack("page-tables", holding(_PAGE_TABLES), MEMORY, stall=40),
+    Attack("page-tables", holding(_PAGE_TABLES), MEMORY, stall=15),
+    Attack("hidden-files", holding(_MANY + _FILES), DISK, stall=15),
+    Attack("undumpable-files", holding(_UNDUMPABLE + _FILES), DISK, stall=15),
+    Attack("hidden-memory", holding(_MANY + _NAMELESS), MEMORY, stall=15),
+    Attack("undumpable-memory", holding(_UNDUMPABLE + _NAMELESS), MEMORY, stall=15),
     Attack("quotas", holding(_QUOTAS), says=("QUOTAS",)),
     Attack("calls", holding(_CALLS), says=("CALLED",), quick=True),
-    Attack("process-names", holding(_NAMES), MEMORY, stall=40),
+    Attack("process-names", holding(_NAMES), MEMORY, stall=15),
 )

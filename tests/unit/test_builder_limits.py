@@ -199,6 +199,22 @@ def test_the_door_of_a_group_is_the_one_that_need_not_wait(
     assert group.doors == (f"{tmp_path}/m/g/{file}", f"{tmp_path}/p/g/{file}")
 
 
+def test_what_nobody_can_tell_is_all_that_is_gone_but_not_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, held = [10**10], [0, None, None, None]
+    monkeypatch.setattr(limits, "_free", lambda _: free[0])
+    monkeypatch.setattr(limits, "unlinked", lambda *_: held.pop(0))
+    with Watch(settings(tmp_path, max_disk="1G"), tmp_path, os.getpid(), None) as watch:
+        free[0] -= 800 * limits.MIB
+        assert watch.hidden() == 0
+        assert watch.hidden() == 800 * limits.MIB
+        watch._judge([700 * limits.MIB, 1])
+        free[0] -= 400 * limits.MIB
+        with pytest.raises(BuildError, match="max_disk"):
+            watch._judge([700 * limits.MIB, 1])
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_where_directories_are_closed_all_that_is_gone_is_the_builds(
     closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

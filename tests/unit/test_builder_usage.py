@@ -47,20 +47,20 @@ def test_files_in_memory_count_as_memory() -> None:
 
 def test_files_that_are_removed_and_held_open_count(tmp_path: Path) -> None:
     device = tmp_path.stat().st_dev
-    before = usage.unlinked(os.getpid(), device)
+    before = usage.unlinked(os.getpid(), device) or 0
     with (tmp_path / "kept").open("wb") as kept, (tmp_path / "gone").open("wb") as gone:
         for file in (kept, gone):
             file.write(bytes(3 * MIB))
             file.flush()
         (tmp_path / "gone").unlink()
         again = os.dup(gone.fileno())  # the same file
-        found = usage.unlinked(os.getpid(), device)
+        found = usage.unlinked(os.getpid(), device) or 0
         os.close(again)
         assert 3 * MIB <= found - before < 4 * MIB
         assert usage.unlinked(os.getpid(), device + 1) == 0
 
 
-def test_of_any_number_of_descriptors_only_some_are_looked_at(
+def test_who_has_more_open_than_can_be_looked_at_hides_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usage, "MOST_OPEN", 0)
@@ -68,7 +68,19 @@ def test_of_any_number_of_descriptors_only_some_are_looked_at(
         gone.write(bytes(MIB))
         gone.flush()
         (tmp_path / "gone").unlink()
-        assert usage.unlinked(os.getpid(), tmp_path.stat().st_dev) == 0
+        assert usage.unlinked(os.getpid(), tmp_path.stat().st_dev) is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look at everything")
+def test_who_must_not_be_looked_into_hides_what_it_has_open(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    text = (
+        "import ctypes, time; ctypes.CDLL(None).prctl(4, 0); print('hidden', flush=True);"
+        "time.sleep(1000)"
+    )
+    with said.open("wb") as output, Child([sys.executable, "-c", text], stdout=output) as child:
+        wait_until(lambda: said.read_bytes() == b"hidden\n", 60)
+        assert usage.unlinked(child.pid, tmp_path.stat().st_dev) is None
 
 
 #: Each holds 20 MB without having it mapped.
@@ -136,7 +148,8 @@ def test_memory_that_is_not_mapped_is_counted(what: str, tmp_path: Path) -> None
         wait_until(lambda: said.read_bytes() == b"held\n" or one.poll() is not None, 60)
         assert said.read_bytes() == b"held\n"
         result = run([sys.executable, "-I", "-S", census.__file__, str(one.pid)], timeout=60)
-        held, kernel = map(int, result.stdout.split())
+        held, kernel, hidden = map(int, result.stdout.split())
+        assert not hidden
         assert 18 * 10**6 < held + kernel < 100 * 10**6
 
 
