@@ -127,6 +127,21 @@ def sweep(home: Path) -> list[str]:
     return left
 
 
+def retire(config: Config, tree: Path | None) -> None:
+    """A build that used the tree has ended: remove it if it does not count any more, and nobody
+    else uses it. Trees that are not of `root make` stay. What cannot be done now is done by the
+    next `root` command for it: the build is not to suffer."""
+    if tree is None or tree.parent.parent != roots.directory(config):
+        return
+    if roots.read(tree.parent).get("tree") == tree.name or not tree.exists():
+        return
+    with contextlib.suppress(OSError, CoprBackendError):
+        with _locked(tree) as alone:
+            if alone:
+                _remove(tree)
+        tree.parent.rmdir()
+
+
 @contextlib.contextmanager
 def _locked(tree: Path) -> Iterator[bool]:
     """True if nobody else uses the tree."""

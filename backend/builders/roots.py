@@ -6,6 +6,7 @@ replaced by one rename. So half a tree is never used, and a build keeps the tree
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -89,13 +90,16 @@ def read(root: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def held(tree: Path | None) -> Iterator[None]:
-    """While it lasts, `root update` and `root remove` leave the tree alone."""
+    """While it lasts, `root update` and `root remove` leave the tree alone. Raises OSError when
+    it has gone meanwhile."""
     if tree is None:
         yield
         return
     fd = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH)
+        if not tree.is_dir():  # we have waited for its end
+            raise FileNotFoundError(errno.ENOENT, "it was removed", str(tree))
         yield
     finally:
         os.close(fd)

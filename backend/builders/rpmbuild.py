@@ -22,6 +22,7 @@ from backend.builders import (
     recipe,
     reproducible,
     resolve,
+    rootmake,
     roots,
     rpmheader,
     stream,
@@ -92,6 +93,7 @@ class RpmbuildBuilder:
         with _our_fault(), contextlib.ExitStack() as stack:
             bench = self._bench(request)
             area = _area(self._config, request.srpm, request.workdir, request.slot)
+            stack.callback(rootmake.retire, self._config, bench.tree)
             stack.enter_context(roots.held(bench.tree))
             source = request.source or (
                 headers.inspect(bench.sandbox, area, request.srpm)[0].package

@@ -57,7 +57,7 @@ def _made(config: Config, name: str, order: Order, more: str) -> int:
 
 
 def remove(config: Config, name: str, _: Order) -> int:
-    """Remove it; a tree that a build uses goes with the next `root` command for it."""
+    """Remove it; a tree that a build uses goes when that ends."""
     left = rootmake.remove(config, name)
     print(f"root {name} is removed{', a build still uses it' if left else ''}")
     return Exit.OK

@@ -13,8 +13,9 @@ from typing import cast
 
 import pytest
 
-from backend.builders import installer, resolve
+from backend.builders import installer, resolve, rootmake
 from backend.builders.rpmbuild import RpmbuildBuilder
+from backend.config import Config
 from tests.hostile.arena import Arena
 from tests.hostile.attack import Attack
 
@@ -65,6 +66,22 @@ def test_a_package_is_built_in_it(tree: Path, tmp_path: Path) -> None:
     assert "ID=tiny" in log
     assert "CLOSED" in log
     assert "perl" not in log
+
+
+def test_the_tree_is_let_go_when_the_build_has_ended(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free: list[bool] = []
+
+    def retire(_config: Config, used: Path | None) -> None:
+        assert used == tree
+        with rootmake._locked(used) as alone:
+            free.append(alone)
+
+    monkeypatch.setattr(rootmake, "retire", retire)
+    end, log, _ = Arena(tmp_path, f"root={tree}").build(Attack("rooted", "true"))
+    assert not end, log[-3000:]
+    assert free == [True]
 
 
 @pytest.fixture

@@ -134,6 +134,33 @@ def test_a_tree_that_a_build_uses_stays_until_it_ends(
     assert not tree.exists()
 
 
+def test_the_last_build_takes_a_tree_that_was_replaced_with_it(
+    tmp_path: Path, tools: Callable[[str], None]
+) -> None:
+    made = settings(tmp_path)
+    tools(GOOD)
+    tree = rootmake.make(made, NAME, Order())
+    rootmake.retire(made, tree)
+    assert tree.is_dir()  # it counts
+    with roots.held(tree), roots.held(tree):
+        new = rootmake.make(made, NAME, Order())
+        rootmake.retire(made, tree)
+        assert tree.is_dir()  # another build uses it
+    rootmake.retire(made, tree)
+    assert list(tree.parent.glob("tree-*")) == [new]
+    with roots.held(new):
+        rootmake.remove(made, NAME)
+    rootmake.retire(made, new)
+    assert not new.parent.exists()
+    foreign = tmp_path / "srv" / NAME / "tree"
+    foreign.mkdir(parents=True)
+    for one in (None, new, foreign):
+        rootmake.retire(made, one)
+    assert foreign.is_dir()
+    with pytest.raises(FileNotFoundError), roots.held(new):
+        pass
+
+
 def test_a_failure_leaves_the_old_root(tmp_path: Path, tools: Callable[[str], None]) -> None:
     made = settings(tmp_path)
     tools(GOOD)
