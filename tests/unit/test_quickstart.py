@@ -18,6 +18,12 @@ from backend.quickstart.daemon import Daemon, DaemonEnded
 from backend.quickstart.follow import LogReader, Unfinished, follow, step
 
 
+@pytest.fixture(autouse=True)
+def _near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else sockets of tests whose directory has a long name would lie elsewhere, and stay there."""
+    monkeypatch.setattr(quickstart, "LONGEST_RUNDIR", 1000)
+
+
 def daemon(tmp_path: Path, script: str, grace: float = 60) -> Daemon:
     """A daemon whose program is `script`; it can `tell("READY=1")`."""
     program = tmp_path / "stand_in.py"
@@ -63,7 +69,10 @@ def test_port_out_of_range_is_refused(tmp_path: Path) -> None:
         prepare(tmp_path, 70000)
 
 
-def test_long_state_path_gets_a_short_private_rundir(tmp_path: Path) -> None:
+def test_long_state_path_gets_a_short_private_rundir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quickstart, "LONGEST_RUNDIR", LONGEST_RUNDIR)
     state = tmp_path / ("x" * 100)
     config = prepare(state, None)
     try:
