@@ -25,10 +25,16 @@ def _hosts(group: Any) -> Iterator[str]:
     for host in group.hosts:
         if host != "local" and not ADDRESS.fullmatch(host):
             yield f"hosts = {host}: write local or ssh://USER@HOST[:PORT]"
-    if len(set(group.hosts)) < len(group.hosts):
+    if len(set(map(_place, group.hosts))) < len(group.hosts):
         yield "hosts: a host is named twice: give it more slots with max_per_host"
     if group.preallocate > group.max_hosts:
         yield f"preallocate = {group.preallocate}: must be at most max_hosts"
+
+
+def _place(address: str) -> str:
+    """The same for two ways to write one address; names of hosts have no case."""
+    user, at, host = address.rpartition("@")
+    return f"{user}{at}{host.lower().removesuffix(':22')}"
 
 
 def _commands(group: Any) -> Iterator[str]:
