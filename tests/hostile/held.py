@@ -200,7 +200,8 @@ HELD = (
     ),
     Attack("page-tables", holding(_PAGE_TABLES), MEMORY, stall=15),
     Attack("hidden-files", holding(_MANY + _FILES), DISK, stall=15),
-    Attack("undumpable-files", holding(_UNDUMPABLE + _FILES), DISK, stall=15),
+    # An ordinary user's daemon goes by free space, which others change meanwhile.
+    Attack("undumpable-files", holding(_UNDUMPABLE + _FILES), f"{DISK}|stall_timeout", stall=15),
     Attack("hidden-memory", holding(_MANY + _NAMELESS), MEMORY, stall=15),
     Attack("undumpable-memory", holding(_UNDUMPABLE + _NAMELESS), MEMORY, stall=15),
     Attack("quotas", holding(_QUOTAS), says=("QUOTAS",)),
