@@ -16,7 +16,14 @@ from backend import disk
 from backend.builders import census
 from backend.builders.beside import Beside
 from backend.builders.cgroup import Group
-from backend.builders.usage import machine, unlinked, usage, used_by_all
+from backend.builders.usage import (
+    files_of_all,
+    machine,
+    open_files,
+    unlinked,
+    usage,
+    used_by_all,
+)
 from backend.config import Config
 from backend.exceptions import BuildError
 from backend.process import find
@@ -87,6 +94,7 @@ class Watch:
         self._check_group()
         if self._group is None:
             self._check_processes()
+        self._check_open_files()
         if self._config.builder_max_disk or self._config.builder_max_files:
             self._judge(self._du.look())
 
@@ -121,6 +129,15 @@ class Watch:
         # What a process has at the moment in which it starts another is seen twice: once more.
         if usage(self._pid).memory(*self._unmapped) > limit:
             raise _memory_limit(limit)
+
+    def _check_open_files(self) -> None:
+        """Of what has no limit for each build. Where systemd runs, the machine has none either."""
+        used, most = files_of_all()
+        if used > most // 2 and open_files(self._pid) > most // 4:
+            raise BuildError(
+                f"build ended: a quarter of the {most} files that all programs of the machine can"
+                " have open (fs.file-max)"
+            )
 
     def hidden(self) -> int:
         """Bytes that may be the build's though nobody finds them below its directory."""

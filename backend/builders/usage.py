@@ -68,6 +68,24 @@ def used_by_all(proc: Path = PROC) -> int:
     return have.get("MemTotal", sys.maxsize) - have.get("MemAvailable", 0) + swapped
 
 
+def files_of_all(proc: Path = PROC) -> tuple[int, int]:
+    """How many files all processes of this machine have open, and how many they can."""
+    with contextlib.suppress(OSError, ValueError):
+        used, _, most = (proc / "sys/fs/file-nr").read_text().split()
+        return int(used), int(most)
+    return 0, sys.maxsize
+
+
+def open_files(pid: int, proc: Path = PROC) -> int:
+    """How many descriptors process `pid` and its descendants have, about."""
+    count = 0
+    for one in processes(pid, str(proc)):
+        with contextlib.suppress(OSError):  # that is 0 before Linux 6.2
+            known = (proc / str(one) / "fd").stat().st_size
+            count += known or _status(proc / str(one)).get("FDSize", 0) // 2
+    return count
+
+
 def unlinked(pid: int, device: int, proc: Path = PROC) -> int | None:
     """Bytes in files of one file system that process `pid` and its descendants have removed, and
     hold open. None if nobody can tell: one hides it, or more is open than can be looked at."""

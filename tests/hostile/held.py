@@ -71,6 +71,13 @@ while libc.eventfd(0, 0) >= 0: pass
 last()
 """
 
+_ALL_FILES = """
+for _ in range(130):
+    if os.fork() == 0: break
+while libc.eventfd(0, 0) >= 0: pass
+time.sleep(1000)
+"""
+
 _PAGE_TABLES = """
 import mmap
 for _ in range(20):
@@ -197,6 +204,9 @@ HELD = (
         rf"{MEMORY}|stall_timeout",  # in their group they may be fewer than that
         alone=MEMORY,
         stall=12,
+    ),
+    Attack(  # of the whole machine, where it has a limit on them
+        "all-files", holding(_ALL_FILES), rf"{MEMORY}|file-max|stall_timeout", stall=12
     ),
     Attack("page-tables", holding(_PAGE_TABLES), MEMORY, stall=15),
     Attack("hidden-files", holding(_MANY + _FILES), DISK, stall=15),

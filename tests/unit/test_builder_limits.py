@@ -199,6 +199,21 @@ def test_the_door_of_a_group_is_the_one_that_need_not_wait(
     assert group.doors == (f"{tmp_path}/m/g/{file}", f"{tmp_path}/p/g/{file}")
 
 
+@pytest.mark.parametrize(("used", "own", "ends"), [(900, 400, True), (900, 90, False)])
+def test_no_build_has_all_open_files_of_the_machine(
+    used: int, own: int, ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "files_of_all", lambda: (used, 1000))
+    monkeypatch.setattr(limits, "open_files", lambda _: own)
+    made = settings(tmp_path, max_disk="0", max_files="0")
+    with Watch(made, tmp_path, os.getpid(), None) as watch:
+        if ends:
+            with pytest.raises(BuildError, match=r"of the 1000 files .* \(fs.file-max\)"):
+                watch.check()
+        else:
+            watch.check()
+
+
 def test_what_nobody_can_tell_is_all_that_is_gone_but_not_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,19 @@ def test_a_build_that_holds_files_of_memory_is_ended(tmp_path: Path) -> None:
             check_until_the_end(watch, child)
 
 
+def test_open_files_are_counted(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    text = (
+        "import os, time; held = [os.dup(0) for _ in range(600)]; print('held', flush=True);"
+        "time.sleep(1000)"
+    )
+    with said.open("wb") as output, Child([sys.executable, "-c", text], stdout=output) as child:
+        wait_until(lambda: said.read_bytes() == b"held\n", 60)
+        assert 300 <= usage.open_files(child.pid) <= 1000
+    used, most = usage.files_of_all()
+    assert 0 < used < most
+
+
 def test_what_the_machine_does_not_use_no_build_uses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
