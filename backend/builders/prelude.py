@@ -25,6 +25,8 @@ _NPROC = (
     'ulimit -u "$1" 2>/dev/null || ulimit -p "$1" || exit 95; shift;'
     ' [ ! -x /usr/bin/env ] || exec /usr/bin/env -u SHLVL "$@"; exec "$@"'
 )
+#: Bytes in POSIX message queues, which nobody counts: what Linux gives each user by itself.
+_QUEUES = 819200
 #: A /proc that no container manager has masked.
 _PROC = "mount -t proc proc /proc 2>/dev/null; "
 
@@ -44,6 +46,7 @@ def limit(config: Config, group: Group | None) -> list[str]:
         "core": (resource.RLIMIT_CORE, 1),
     }
     if group is None:
+        wanted["msgqueue"] = (resource.RLIMIT_MSGQUEUE, _QUEUES)
         wanted["as"] = (resource.RLIMIT_AS, config.builder_max_memory)
     if os.geteuid() == 0:  # each build has a user of its own
         wanted["nproc"] = (resource.RLIMIT_NPROC, _processes(config, group))

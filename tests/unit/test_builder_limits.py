@@ -199,6 +199,15 @@ def test_the_door_of_a_group_is_the_one_that_need_not_wait(
     assert group.doors == (f"{tmp_path}/m/g/{file}", f"{tmp_path}/p/g/{file}")
 
 
+def test_message_queues_have_a_limit_where_no_group_counts_them(tmp_path: Path) -> None:
+    place = Place(version=1, parents=dict.fromkeys(cgroup.NEEDED, tmp_path))
+    group = Group(place, "g", memory=1000, processes=50)
+    found = [word for word in prelude.limit(settings(tmp_path), None) if "msgqueue" in word]
+    assert len(found) == 1
+    assert int(found[0].rpartition(":")[2]) <= 819200
+    assert not any("msgqueue" in word for word in prelude.limit(settings(tmp_path), group))
+
+
 @pytest.mark.parametrize(("used", "own", "ends"), [(900, 400, True), (900, 90, False)])
 def test_no_build_has_all_open_files_of_the_machine(
     used: int, own: int, ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
