@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.procs import cmdline, stat
+
 MIB = 1024**2
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -15,9 +17,9 @@ def parents() -> dict[int, int]:
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if fields[0] not in "ZX":
-                found[int(entry.name)] = int(fields[1])
+            state, parent, *_ = stat(int(entry.name))
+            if state not in "ZX":
+                found[int(entry.name)] = int(parent)
     return found
 
 
@@ -38,7 +40,7 @@ def family(pid: int) -> list[int]:
 def title(pid: int) -> str:
     """Its command line; empty if it is gone."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode()
+        return os.fsdecode(cmdline(pid).rstrip(b"\0").replace(b"\0", b" "))
     return ""
 
 
@@ -85,7 +87,7 @@ def _cpu(pid: int) -> float | None:
 
 def _ticks(pid: int, first: int = 11) -> float | None:
     with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = stat(pid)
         return (int(fields[first]) + int(fields[first + 1])) * TICK
     return None
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.procs import stat
+
 MARK = "CHAOS_ARENA"
 #: User ids that the builds of one arena may use, from its first one on.
 UIDS = 40
@@ -39,7 +41,7 @@ class Proc:
 
 def _stat(pid: int) -> tuple[str, int]:
     """State letter and start time."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = stat(pid)
     return fields[0], int(fields[19])
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.integration.sshd import CONFIG, make_key
+from tests.procs import stat
 
 #: What the agent keeps beside the builds of the moment.
 KEPT = ("agent", "room", "runs", "name-*")
@@ -44,7 +45,7 @@ def processes(*, titles: bool = True) -> Processes:
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            fields = stat(int(entry.name))
             title = (entry / "cmdline").read_bytes() if titles else b""
             text = title.replace(b"\0", b" ").decode(errors="replace")
             found[int(entry.name)] = (int(fields[1]), fields[0], text)

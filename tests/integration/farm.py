@@ -20,6 +20,7 @@ import urllib3
 
 from tests import ports
 from tests.conftest import wait_until
+from tests.procs import cmdline, stat
 
 _STARTS = itertools.count()
 free_port = ports.free_port
@@ -54,16 +55,6 @@ def make_srpm(where: Path, name: str, build: str = "", tags: str = "BuildArch: n
     command = ["rpmbuild", "-bs", "--nodeps", "--define", f"_topdir {where}", str(spec)]
     subprocess.run(command, check=True, capture_output=True)
     return where / "SRPMS" / f"{name}-1-1.src.rpm"
-
-
-def cmdline(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-def status(pid: int) -> tuple[str, int]:
-    """Its state, as a letter, and its parent."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return fields[0], int(fields[1])
 
 
 class Farm:
@@ -132,9 +123,9 @@ class Farm:
         below: dict[int, list[int]] = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                state, above = status(int(entry.name))
+                state, above, *_ = stat(int(entry.name))
                 if state != "Z":
-                    below.setdefault(above, []).append(int(entry.name))
+                    below.setdefault(int(above), []).append(int(entry.name))
         found = below.get(of or self.pid, [])
         for pid in found:
             found += below.get(pid, [])
@@ -151,7 +142,7 @@ class Farm:
             with contextlib.suppress(OSError):
                 title = cmdline(pid)
                 ours = title.startswith(b"copr-be: ") and text.encode() in title
-                if ours and title != cmdline(status(pid)[1]):
+                if ours and title != cmdline(int(stat(pid)[1])):
                     found.append(pid)
         return found
 

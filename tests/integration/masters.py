@@ -11,6 +11,7 @@ import redis
 
 from tests.conftest import wait_until
 from tests.integration.farm import Farm
+from tests.procs import stat
 
 
 def workers(farm: Farm) -> list[int]:
@@ -49,7 +50,7 @@ def answers(client: "redis.Redis") -> bool:
 
 
 def state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return stat(pid)[0]
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.conftest import wait_until
 from tests.ports import free_port
+from tests.procs import stat
 
 CONFIG = """\
 Port {port}
@@ -106,9 +107,8 @@ class Sshd:
         assert self.process
         parents = {}
         for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError, ValueError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                parents[int(entry.name)] = int(fields[1])
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int(stat(int(entry.name))[1])
         found = [self.process.pid]
         for pid in found:
             found += [child for child, parent in parents.items() if parent == pid]

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.integration.farm import WAIT, Farm, free_port, make_srpm
+from tests.procs import stat
 
 pytestmark = [pytest.mark.redis, pytest.mark.rpmbuild, pytest.mark.createrepo]
 
@@ -176,7 +177,7 @@ def test_stop_now_kills_one_that_does_not_obey(farm: Background) -> None:
     assert farm.call("-d").returncode == 0
     pid, everyone = farm.pid, farm.children()
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    wait_until(lambda: stat(pid)[0] == "T")
     shown = farm.call("status")
     assert shown.returncode == 1
     assert f"copr-backend: suspended, pid {pid}" in shown.stdout

@@ -29,6 +29,7 @@ from tests.conftest import wait_until
 from tests.integration import sshd
 from tests.integration.farm import make_srpm
 from tests.integration.sshd import Sshd
+from tests.procs import stat
 
 pytestmark = [pytest.mark.sshd, pytest.mark.rpmbuild]
 
@@ -378,7 +379,7 @@ def _holders(path: Path) -> list[int]:
 
 
 def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return int(stat(pid)[1])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.process import Child
+from backend.process import Child, find
 from tests.bench import note, proc
 from tests.bench.plan import backlog
 from tests.bench.report import table
@@ -70,6 +70,17 @@ def test_proc_sees_children_their_memory_and_their_cpu() -> None:
     assert proc.memory(child.pid) is None
     assert proc.cpu([child.pid]) == {}
     assert proc.title(child.pid) == ""
+
+
+def test_processes_with_odd_names_are_processes(tmp_path: Path) -> None:
+    name = b"a) Z \xff"
+    program = tmp_path / os.fsdecode(name)
+    program.symlink_to(find("sleep"))
+    with Child([str(program), "600"]) as child:
+        comm = Path(f"/proc/{child.pid}/comm")
+        wait_until(lambda: comm.read_bytes() == name + b"\n", what="it has its name")
+        assert proc.parents()[child.pid] == os.getpid()
+        assert proc.title(child.pid).endswith(f"{os.fsdecode(name)} 600")
 
 
 def test_targets_know_which_way_is_good() -> None:

@@ -11,6 +11,7 @@ from backend.builders.sandbox import environment
 from backend.builders.view import HOME
 from backend.exceptions import BuildError, Canceled, Killed
 from tests.integration.builder.tiny import Build, Watcher, source
+from tests.procs import stat
 
 pytestmark = pytest.mark.rpmbuild
 
@@ -65,9 +66,9 @@ def test_a_sandbox_that_somebody_kills_is_no_failure_of_the_package(
     def output(data: bytes) -> None:
         for name in Path("/proc").glob("[0-9]*/comm") if b"NOW" in data else ():
             with contextlib.suppress(OSError):
-                fields = (name.parent / "stat").read_text().rpartition(")")[2].split()
-                if name.read_text() == "bwrap\n" and int(fields[1]) == os.getpid():
-                    os.kill(int(name.parent.name), signal.SIGKILL)
+                pid = int(name.parent.name)
+                if name.read_bytes() == b"bwrap\n" and int(stat(pid)[1]) == os.getpid():
+                    os.kill(pid, signal.SIGKILL)
 
     monkeypatch.setattr(watcher, "output", output)
     with pytest.raises(Killed, match="signal 9"):
