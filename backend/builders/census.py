@@ -5,7 +5,8 @@ long where much is open, and it enters the build's namespaces.
 
 prints two numbers of bytes: in files of memory (those without a name, removed ones, System V
 segments), and of the kernel's own (messages, semaphores, what lies in unix sockets); and 1 if a
-process hides what it has open. It knows nothing of this package, since it runs without it.
+process hides what it has open, or files are on their way between processes. It knows nothing of
+this package, since it runs without it.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import ctypes
 import fcntl
 import os
 import socket
+import stat
 import struct
 import sys
 from collections.abc import Iterator
@@ -45,8 +47,8 @@ def _parents(proc: str) -> Iterator[tuple[int, int]]:
     for name in os.listdir(proc):  # noqa: PTH208
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError):
-                stat = _read(f"{proc}/{name}/stat").rpartition(b")")[2]
-                yield int(name), int(stat.split()[1])
+                fields = _read(f"{proc}/{name}/stat").rpartition(b")")[2].split()
+                yield int(name), int(fields[1])
 
 
 def _read(path: str) -> bytes:
@@ -66,6 +68,18 @@ def hides(pid: int, proc: str = "/proc") -> bool:
                     return {int(word) for word in line.split()[1:]} == {os.geteuid()}
     except OSError:
         pass
+    return False
+
+
+def sends(pid: int) -> bool:
+    """Files are on their way to it through a socket, where nobody can look at them."""
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if stat.S_ISSOCK(os.stat(entry.path).st_mode):  # noqa: PTH116
+                    for line in _read(f"/proc/{pid}/fdinfo/{entry.name}").splitlines():
+                        if line.startswith(b"scm_fds:") and int(line.split()[1]):
+                            return True
     return False
 
 
@@ -186,7 +200,7 @@ def main() -> None:
     """Prints what it finds; what it may not look at counts as nothing."""
     family = processes(int(sys.argv[1]))
     held, kernel = nameless(family), 0
-    hidden = any(hides(one) for one in family)
+    hidden = any(hides(one) or sends(one) for one in family)
     spaces = _spaces(family)
     with contextlib.suppress(OSError, KeyError):
         _enter(spaces[_IPC], _IPC)

@@ -192,6 +192,17 @@ for one in held: os.write(one, bytes(6 * 10**6))
 last()
 """
 
+_IN_FLIGHT = """
+pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(10)]
+for one, other in pairs:
+    for _ in range(6):
+        file = os.memfd_create("x")
+        for _ in range(10): os.write(file, bytes(10**6))
+        socket.send_fds(one, [b"x"], [file])
+        os.close(file)
+last()
+"""
+
 HELD = (
     Attack("messages", holding(_MESSAGES), MEMORY, stall=60),
     Attack("semaphores", holding(_SEMAPHORES), MEMORY, stall=15),
@@ -214,6 +225,7 @@ HELD = (
     Attack("undumpable-files", holding(_UNDUMPABLE + _FILES), f"{DISK}|stall_timeout", stall=15),
     Attack("hidden-memory", holding(_MANY + _NAMELESS), MEMORY, stall=15),
     Attack("undumpable-memory", holding(_UNDUMPABLE + _NAMELESS), MEMORY, stall=15),
+    Attack("in-flight", holding(_IN_FLIGHT), MEMORY, stall=15),
     Attack("quotas", holding(_QUOTAS), says=("QUOTAS",)),
     Attack("calls", holding(_CALLS), says=("CALLED",), quick=True),
     Attack("process-names", holding(_NAMES), MEMORY, stall=15),

@@ -115,6 +115,13 @@ _HOLD = {
             queue = libc.msgget(0, 0o1600)
             while libc.msgsnd(queue, struct.pack("l", 1), 0, 0o4000) == 0: pass
     """,
+    "on its way": """
+        held += socket.socketpair()
+        fd = os.memfd_create("x")
+        os.write(fd, bytes(20 * 10**6))
+        socket.send_fds(held[0], [b"x"], [fd])
+        os.close(fd)
+    """,
     "sockets": """
         for _ in range(200):
             pair = socket.socketpair()
@@ -149,7 +156,9 @@ def test_memory_that_is_not_mapped_is_counted(what: str, tmp_path: Path) -> None
         assert said.read_bytes() == b"held\n"
         result = run([sys.executable, "-I", "-S", census.__file__, str(one.pid)], timeout=60)
         held, kernel, hidden = map(int, result.stdout.split())
-        assert not hidden
+        assert hidden == (what == "on its way")
+        if hidden:
+            return
         assert 18 * 10**6 < held + kernel < 100 * 10**6
 
 
