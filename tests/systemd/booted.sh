@@ -2,10 +2,11 @@
 # The service on a machine with a real systemd: start, reload, restart, crash, hang, stop.
 #   make install && tests/systemd/booted.sh --on-a-throwaway-machine
 # As root. It overwrites the configuration in /etc/copr and builds packages; PORT picks the
-# frontend's port. Every wait is for a fact, with a limit; the first broken promise ends it.
+# frontend's port, PATIENCE=n makes the limits of waiting n times as long (for a slow machine).
+# Every wait is for a fact, with a limit; the first broken promise ends it.
 set -u
 
-[ "${1:-}" = --on-a-throwaway-machine ] || { sed -n '2,5s/^# //p' "$0"; exit 2; }
+[ "${1:-}" = --on-a-throwaway-machine ] || { sed -n '2,6s/^# //p' "$0"; exit 2; }
 [ "$(id -u)" = 0 ] || { echo "run it as root"; exit 2; }
 port=${PORT:-5072}
 unit=copr-backend.service
@@ -37,7 +38,7 @@ must_fail() {
 }
 # within SECONDS COMMAND...: succeeds before long
 within() {
-    local end=$((SECONDS + $1)); shift
+    local end=$((SECONDS + $1 * ${PATIENCE:-1})); shift
     until "$@" >"$work/out" 2>&1; do
         [ $SECONDS -lt $end ] || { cat "$work/out"; fail "in time: $*"; }
         read -r -t 0.1 <> <(:) || true
