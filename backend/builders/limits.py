@@ -17,6 +17,7 @@ from backend.builders import census
 from backend.builders.beside import Beside
 from backend.builders.cgroup import Group
 from backend.builders.usage import (
+    MOST_OPEN,
     files_of_all,
     machine,
     open_files,
@@ -146,7 +147,12 @@ class Watch:
 
     def _held(self) -> int | None:
         with contextlib.suppress(OSError):
-            return unlinked(self._pid, self._area.stat().st_dev)
+            device = self._area.stat().st_dev
+            for most in MOST_OPEN:
+                found = unlinked(self._pid, device, most)
+                if found is not None or self._gone() <= self._config.builder_max_disk:
+                    return found
+            return None
         return 0
 
     def _closed(self) -> int:

@@ -11,8 +11,9 @@ from backend.builders.census import NAME, hides, opened, processes
 PROC = Path("/proc")
 #: Where a build has file systems in memory, mounted by us where it cannot change them.
 IN_MEMORY = ("/dev/shm", "/run")  # noqa: S108
-#: Descriptors of one build that are looked at when its removed files are counted.
-MOST_OPEN = 20000
+#: Descriptors of one build that are looked at when its removed files are counted; and where the
+#: disk shows that it can matter, which may take a second.
+MOST_OPEN = (20_000, 400_000)
 #: A table of descriptors of this size is a usual one: shells keep their script at 255.
 _USUAL_TABLE = 256
 _COUNTED = (b"RssAnon", b"RssShmem", b"VmSwap", b"VmPTE", b"Threads", b"FDSize")
@@ -86,11 +87,11 @@ def open_files(pid: int, proc: Path = PROC) -> int:
     return count
 
 
-def unlinked(pid: int, device: int, proc: Path = PROC) -> int | None:
+def unlinked(pid: int, device: int, most: int = MOST_OPEN[0], proc: Path = PROC) -> int | None:
     """Bytes in files of one file system that process `pid` and its descendants have removed, and
-    hold open. None if nobody can tell: one hides it, or more is open than can be looked at."""
+    hold open. None if nobody can tell: one hides it, or more than `most` descriptors are open."""
     found: dict[int, int] = {}
-    left = MOST_OPEN
+    left = most
     for one in processes(pid, str(proc)):
         if hides(one, str(proc)):
             return None

@@ -217,7 +217,7 @@ HELD = (
         stall=12,
     ),
     Attack(  # of the whole machine, where it has a limit on them
-        "all-files", holding(_ALL_FILES), rf"{MEMORY}|file-max|stall_timeout", stall=12
+        "all-files", holding(_ALL_FILES), rf"{MEMORY}|{DISK}|file-max|stall_timeout", stall=12
     ),
     Attack("page-tables", holding(_PAGE_TABLES), MEMORY, stall=15),
     Attack("hidden-files", holding(_MANY + _FILES), DISK, stall=15),
