@@ -61,6 +61,7 @@ class HostKeeper:
         for found in self._ledger.load():
             machine = hostbegin.adopted(self.config, found, now, away=not told, say=self._say)
             self.machines[machine.name] = machine
+        self.machines = {n: pool.settled(m, now) for n, m in self.machines.items()}
         snapshot = self._exchange.look()
         self.leases = {w: lease for w, lease in snapshot.leases.items() if self._is_alive(lease)}
         self._exchange.bury(snapshot.leases.keys() - self.leases.keys())

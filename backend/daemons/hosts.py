@@ -32,6 +32,18 @@ LONGEST = 30.0
 PROMISE = 120.0
 
 
+class Steady:
+    """Seconds since the epoch as this process counts them: a clock of the machine that is put
+    forward ends no pause too early, and one that is put back makes nobody wait for it."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def __call__(self) -> float:
+        """Now."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) + self._offset
+
+
 class Watch:
     """Whether workers are alive: a descriptor for each, so that a death wakes us."""
 
@@ -72,10 +84,11 @@ def _alone(config: Config) -> Iterator[None]:
 
 def run(keeper: HostKeeper, errands: Errands, watch: Watch, pubsub: Any) -> None:
     """Turn after turn: at each message, death and end of an errand, and when something is due."""
-    keeper.begin(time.time())
+    clock = Steady()
+    keeper.begin(clock())
     while True:
         beat(PROMISE)
-        now = time.time()
+        now = clock()
         keeper.once(now)
         socket = getattr(pubsub.connection, "_sock", None)
         ends = [*errands.fds(), *watch.fds(keeper.holders()), *([socket] if socket else [])]
@@ -87,7 +100,7 @@ def run(keeper: HostKeeper, errands: Errands, watch: Watch, pubsub: Any) -> None
         while pubsub.connection.can_read(0):
             message = pubsub.get_message(timeout=0)
             if message and message["data"] == "retry":
-                keeper.retry(time.time())
+                keeper.retry(clock())
 
 
 def main(config: Config, parent: int) -> None:

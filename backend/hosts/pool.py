@@ -15,6 +15,10 @@ LONGEST_QUARANTINE = 3600.0
 KNOCK = 2.0
 
 
+#: Times of a machine that have come already.
+_PAST = ("born", "since", "idle_since", "checked")
+
+
 class State(StrEnum):
     """`checking` must pass a check before it is used (again)."""
 
@@ -179,6 +183,15 @@ class Scene:
     def of(self, group: int) -> list[Machine]:
         """The machines of a group."""
         return [machine for machine in self.machines.values() if machine.group == group]
+
+
+def settled(machine: Machine, now: float) -> Machine:
+    """The same, of a record from before. What it says of the future was noted by a clock that has
+    been put back since: it counts as of now, or a pause would last until then."""
+    early = {name: min(getattr(machine, name), now) for name in _PAST}
+    if early == {name: getattr(machine, name) for name in _PAST}:
+        return machine
+    return replace(machine, **early, not_before=min(machine.not_before, now))
 
 
 def taken(machines: Iterable[Machine], new: Machine, address: str, foreign: str = "") -> str:

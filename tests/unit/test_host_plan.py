@@ -253,6 +253,15 @@ def test_a_new_machine_has_time_to_come_up_and_one_on_demand_is_not_nursed() -> 
     assert (spoiled.state, spoiled.reason) == (State.ENDING, "hung")
 
 
+def test_a_record_of_the_future_counts_as_of_now() -> None:
+    """The clock was put back while nobody ran."""
+    ill = replace(host("a"), state=State.QUARANTINED, born=5.0, since=900.0, not_before=930.0)
+    found = pool.settled(ill, 100.0)
+    assert (found.born, found.since, found.not_before) == (5.0, 100.0, 100.0)
+    assert plan.checks(scene([found], now=100.0), set()) == ["a"]
+    assert pool.settled(ill, 910.0) == ill  # a pause that is not over
+
+
 def test_one_address_is_one_machine() -> None:
     there = [
         cloud("a", address="ssh://root@10.0.0.1", foreign="i-1", state=State.ENDING),
