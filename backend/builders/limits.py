@@ -142,17 +142,12 @@ class Watch:
 
     def hidden(self) -> int:
         """Bytes that may be the build's though nobody finds them below its directory."""
-        held = self._held()
+        held = self._held(longer=True)
         return self._gone() if held is None else max(held, self._closed())
 
-    def _held(self) -> int | None:
+    def _held(self, *, longer: bool) -> int | None:
         with contextlib.suppress(OSError):
-            device = self._area.stat().st_dev
-            for most in MOST_OPEN:
-                found = unlinked(self._pid, device, most)
-                if found is not None or self._gone() <= self._config.builder_max_disk:
-                    return found
-            return None
+            return unlinked(self._pid, self._area.stat().st_dev, MOST_OPEN[longer])
         return 0
 
     def _closed(self) -> int:
@@ -165,9 +160,9 @@ class Watch:
     def _judge(self, found: list[int] | None) -> None:
         if not found or len(found) != 2:  # it goes on, or was ended
             return
-        (size, files), held = found, self._held()
-        size = max(size, self._gone()) if held is None else size + held
         most, many = self._config.builder_max_disk, self._config.builder_max_files
+        (size, files), held = found, self._held(longer=self._gone() > most)
+        size = max(size, self._gone()) if held is None else size + held
         if most and size <= most < self._gone():
             size = max(size, self._closed())
         if most and size > most:

@@ -226,7 +226,7 @@ def test_no_build_has_all_open_files_of_the_machine(
 def test_what_nobody_can_tell_is_all_that_is_gone_but_not_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free, held = [10**10], [0, None, None, None, None]
+    free, held = [10**10], [0, None, None, None]
     monkeypatch.setattr(limits, "_free", lambda _: free[0])
     monkeypatch.setattr(limits, "unlinked", lambda *_: held.pop(0))
     with Watch(settings(tmp_path, max_disk="1G"), tmp_path, os.getpid(), None) as watch:
@@ -235,7 +235,7 @@ def test_what_nobody_can_tell_is_all_that_is_gone_but_not_twice(
         assert watch.hidden() == 800 * limits.MIB
         watch._judge([700 * limits.MIB, 1])
         free[0] -= 400 * limits.MIB
-        with pytest.raises(BuildError, match="max_disk"):  # looked at twice, the second time longer
+        with pytest.raises(BuildError, match="max_disk"):
             watch._judge([700 * limits.MIB, 1])
         assert not held
 
