@@ -5,7 +5,9 @@ missing package as well as a dead mirror. What a package prints counts against i
 lands in build.log, and there it can but make its own failure.
 """
 
+import contextlib
 import re
+import signal
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from backend.exceptions import BuildError, CoprBackendError, InfrastructureError
 STARTED = "Signal handler active"
 
 _CHILD = re.compile(r"^Child return code was: (-?\d+)$", re.MULTILINE)
+_BEGINS = "Executing command: ["
 _ARCH = re.compile(r"Architecture is (?:not included|excluded): \S+")
 _PREFIX = re.compile(r"^(?:\S+ )?(?:DEBUG|INFO|WARNING|ERROR) \S+:\d+: +")
 _COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -126,11 +129,24 @@ def _rpmbuild(ended: Ended) -> int:
     return 0 if code == _MORE != ended.code else code
 
 
+def _words(ended: Ended) -> str:
+    """What the last rpmbuild said, without mock's own lines."""
+    lines = [line for line in _text(ended.build).splitlines() if not _CHILD.match(line)]
+    begun = [number for number, line in enumerate(lines, 1) if line.startswith(_BEGINS)]
+    return "\n".join(lines[begun[-1] if begun else 0 :])
+
+
 def _building(ended: Ended) -> CoprBackendError | None:
     """If rpmbuild failed, what it said."""
-    if not _rpmbuild(ended):
+    code = _rpmbuild(ended)
+    if not code:
         return None
-    text = "\n".join(line for line in _text(ended.build).splitlines() if not _CHILD.match(line))
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return BuildError(f"rpmbuild was ended by {signal.Signals(-code).name}")
+    text = _words(ended)
+    if not text.strip():
+        return BuildError(f"rpmbuild failed without a word (exit code {code})")
     arch = _ARCH.search(text[-2000:])
     if arch:
         hint = "ExclusiveArch or ExcludeArch of the spec: build in another chroot"

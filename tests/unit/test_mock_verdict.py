@@ -277,6 +277,21 @@ def test_rpmbuild_ends_as_the_package_wants(code: int) -> None:
     assert str(error) == "it is over"
 
 
+def test_an_rpmbuild_that_said_nothing_is_not_spoken_for() -> None:
+    again = b"Executing command: ['bash', '--login', '-c', 'rpmbuild -bb']\n"
+    ended = Ended(code=60, output=STARTED, build=GOOD + again + b"Child return code was: 60\n")
+    assert str(judge(ended)) == "rpmbuild failed without a word (exit code 60)"
+    said = replace(ended, code=1, build=GOOD + again + FAILED)
+    assert str(judge(said)).startswith("Bad exit status from")
+
+
+def test_a_signal_that_ended_rpmbuild_is_named() -> None:
+    build = b"+ jobs -p\nChild return code was: -15\n"
+    error = judge(Ended(code=241, output=STARTED, build=build))
+    assert type(error) is BuildError
+    assert str(error) == "rpmbuild was ended by SIGTERM"
+
+
 def test_an_rpmbuild_that_asked_for_more_packages_has_not_failed() -> None:
     asked = b"Wrote: /x.buildreqs.nosrc.rpm\nChild return code was: 11\n"
     traceback = STARTED + b"ERROR: [Errno 5] Input/output error\n"
