@@ -156,6 +156,7 @@ class _Bench:
         os.utime(path / self._cfg, (0, 0))
         self._spec = self._copy(path, source)
         result = path / "result"
+        self._root_log = result / "root.log"
         result.mkdir(mode=0o755)
         result.chmod(0o755)
         if os.geteuid() == 0:
@@ -178,6 +179,8 @@ class _Bench:
         code, killed, hoard = -1, True, False
         try:
             code, killed = self._follow(log)
+        except BuildError as limit:
+            raise mockverdict.ended_by_us(limit, _tail(self._root_log)) from limit
         finally:
             if code:
                 hoard = self._discard()
@@ -223,7 +226,7 @@ class _Bench:
 
     def _ended(self, code: int, output: bytes, *, hoard: bool) -> mockverdict.Ended:
         result = self.desk.path / "result"
-        root = _tail(result / "root.log")
+        root = _tail(self._root_log)
         return mockverdict.Ended(
             code=code,
             output=output,

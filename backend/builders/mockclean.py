@@ -51,8 +51,9 @@ class Traces:
         paths = [Path(self.basedir, name) for name in names]
         return [path for path in paths if path.exists()]
 
-    def config(self) -> str:
-        """A configuration for scrubbing only: it works after the distribution's is gone."""
+    def config(self, *, slots: bool = False) -> str:
+        """A configuration for scrubbing only: it works after the distribution's is gone. With
+        `slots` the caches are those of the build's slot."""
         lines = [
             "import platform as _platform",
             "config_opts['target_arch'] = _platform.machine()",
@@ -64,6 +65,9 @@ class Traces:
             f"config_opts['root'] = {self.root!r}",
             f"config_opts['basedir'] = {self.basedir!r}",
         ]
+        if slots:
+            slot = self.extension.partition("-")[0]
+            lines.append(f"config_opts['cache_topdir'] += '/copr-slot-{slot}'")
         return "".join(f"{line}\n" for line in lines)
 
 
@@ -91,12 +95,15 @@ def clean(desk: Path, user: User, *, killed: bool) -> None:
 def forget_cache(desk: Path, user: User) -> None:
     """Throw the prepared root away: the next build makes a new one."""
     traces = Traces.read(desk)
-    if traces:
-        _scrub(desk, user, traces, ["root-cache"])
+    if traces is None:
+        return
+    _scrub(desk, user, traces, ["root-cache"])
+    if "(bootstrap)" in _state(desk / "result"):  # its copy is among the caches of the slot
+        _scrub(desk, user, traces, ["bootstrap"], slots=True)
 
 
-def _scrub(desk: Path, user: User, traces: Traces, what: list[str]) -> None:
-    write_file(desk / CONFIG, traces.config().encode())
+def _scrub(desk: Path, user: User, traces: Traces, what: list[str], *, slots: bool = False) -> None:
+    write_file(desk / CONFIG, traces.config(slots=slots).encode())
     seat = Desk.make(desk, user)
     argv = ["-r", str(seat.seen / CONFIG), "--uniqueext", traces.extension]
     for word in what:
@@ -112,9 +119,13 @@ def _scrub(desk: Path, user: User, traces: Traces, what: list[str]) -> None:
 
 
 def _wrote_cache(results: Path) -> bool:
-    """True if mock was writing the prepared root when it ended."""
-    text = ""
-    with contextlib.suppress(OSError), (results / "state.log").open("rb") as file:
-        text = file.read(_STATE).decode("utf-8", "replace")
+    """True if mock was writing a prepared root when it ended."""
+    text = _state(results).replace("(bootstrap)", "")
     started, finished = f"Start: {_WRITES_CACHE}", f"Finish: {_WRITES_CACHE}"
     return text.count(started) > text.count(finished)
+
+
+def _state(results: Path) -> str:
+    with contextlib.suppress(OSError), (results / "state.log").open("rb") as file:
+        return file.read(_STATE).decode("utf-8", "replace")
+    return ""

@@ -46,10 +46,16 @@ _REMOTE = re.compile(
     r"|.*(?:repomd\.xml|checksum) .*(?:mismatch|parser error|doesn't match).*"
     r"|.*[Nn]o more mirrors.*|Failed to (?:load|synchronize) .+"
 )
+#: What dnf says after a long text, and before all settings of the repository.
+_KEYLESS = "Problem repository: "
+_DNF = re.compile(r"'/usr/bin/(?:micro)?(?:dnf|yum)[^'/]*'")
 _REPO = re.compile(r"(?:repo|repository):? ['\"]?([A-Za-z0-9._:-]+)")
 #: Exit codes that end a mock which somebody ended, or its rpmbuild.
 _SIGNALS = (7, 129, 137, 141, 143, 247)
 _CONFIGURATION = (3, 5, 6)
+_UNPACKING = tuple(
+    rb"%s(?:\(bootstrap\))?: unpacking root cache" % word for word in (b"Start", b"Finish")
+)
 #: Those of an rpmbuild that got SIGKILL; nspawn says 255.
 _SHOT = (-9, 137, 255)
 #: That of an rpmbuild which asks for more packages (%generate_buildrequires).
@@ -81,8 +87,7 @@ class Ended:
     @property
     def broken_cache(self) -> bool:
         """True if it ended while it unpacked a prepared root, which is damaged then."""
-        step = b"unpacking root cache"
-        begun, done = self.state.count(b"Start: " + step), self.state.count(b"Finish: " + step)
+        begun, done = (len(re.findall(step, self.state)) for step in _UNPACKING)
         return bool(self.code) and begun > done and _SPACE.encode() not in self.root
 
     @property
@@ -103,6 +108,16 @@ def judge(ended: Ended) -> CoprBackendError | None:
     if ended.code in (20, 30, 31):
         return _installing(ended)
     return _coded(ended) or _building(ended) or _taking(ended) or _ours(ended)
+
+
+def ended_by_us(error: BuildError, root: bytes) -> CoprBackendError:
+    """What to raise for a limit of ours that a mock met, given the end of its root.log: whoever
+    waits for a mirror is silent, and it is not the package that hangs."""
+    _, found, last = _text(root).rpartition("Executing command: [")
+    dnf = found and _DNF.search(last.partition("\n")[0]) and "Child return code was: " not in last
+    if dnf and str(error).endswith("(stall_timeout)"):
+        return Killed(f"dnf hung while it installed packages: {error}")
+    return error
 
 
 def _coded(ended: Ended) -> CoprBackendError | None:
@@ -198,6 +213,8 @@ def _installing(ended: Ended) -> CoprBackendError:
         if ended.rootless and not any(name in line for name in ended.asked for line in missing):
             return Killed(f"the chroot's own packages cannot be installed: {text}")
         return BuildError(f"missing dependencies: {text}")
+    if keyless := [line for line in ours if line.startswith(_KEYLESS)]:
+        return Killed(f"dnf has no GPG key, gpgkey is missing in the chroot's file: {keyless[-1]}")
     why = (_unfetched(scripts) or [_said(ended)])[-1]
     return Killed(f"dnf failed (exit code {ended.code}): {why}")
 

@@ -1,11 +1,14 @@
-"""A distribution of one RPM: a debootstrapped Debian that can build packages, packed as it is."""
+"""A distribution of one RPM: a debootstrapped Debian that can build packages, packed as it is.
+
+It has dnf, so that it can be its own bootstrap root.
+"""
 
 import subprocess
 from pathlib import Path
 
 PACKAGES = (
     "gcc make libc6-dev patch diffutils findutils gawk sed grep gzip bzip2 xz-utils tar cpio"
-    " unzip util-linux rpm passwd file procps elfutils"
+    " unzip util-linux rpm passwd file procps elfutils dnf dnf-plugins-core"
 )
 #: Not needed to build anything.
 _DROP = "usr/share/doc usr/share/man usr/share/locale usr/share/info var/lib/apt var/cache"
@@ -25,7 +28,7 @@ Release: 1
 Summary: All that builds packages
 License: MIT
 AutoReqProv: no
-Provides: bash rpm-build gcc make /bin/sh
+Provides: bash rpm-build gcc make /bin/sh python3-dnf python3-dnf-plugins-core
 %description
 All that builds packages.
 %install
@@ -39,7 +42,7 @@ config_opts['target_arch'] = {arch!r}
 config_opts['legal_host_arches'] = ({arch!r},)
 config_opts['chroot_setup_cmd'] = 'install mini-distro'
 config_opts['dist'] = 'mini1'
-config_opts['package_manager'] = 'dnf'
+config_opts['package_manager'] = 'dnf4'
 config_opts['releasever'] = '1'
 config_opts['use_bootstrap'] = False
 config_opts['macros']['%_dbpath'] = '/var/lib/rpm'

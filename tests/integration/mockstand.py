@@ -113,6 +113,10 @@ class Run:
         finally:
             child.kill()
 
+    def hanging(self) -> int:
+        self.log("root", "DEBUG util.py:558:  Executing command: ['/usr/bin/dnf-3', 'install']\n")
+        return self.slow()
+
     def deaf(self) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return self.slow()
@@ -120,6 +124,10 @@ class Run:
     def cut(self) -> int:
         self.state("Start: creating root cache")
         print("half a cache", flush=True)
+        return self.slow()
+
+    def bootcut(self) -> int:
+        self.state("Start(bootstrap): creating root cache")
         return self.slow()
 
     def hello(self) -> int:
@@ -149,6 +157,7 @@ class Run:
 
 def note(options: dict[str, Any], args: dict[str, Any]) -> None:
     seen = {"argv": sys.argv[1:], "uid": os.geteuid(), "dnf.conf": options["dnf.conf"]}
+    seen["caches"] = options["cache_topdir"]
     if "macro-file" in args:
         seen["macros"] = Path(args["macro-file"]).read_text()
     with Path(options["basedir"], "starts.json").open("a") as file:

@@ -206,6 +206,21 @@ def test_failures_are_told_apart(farm: Farm) -> None:
         farm.build("empty")
 
 
+class Impatient(Watcher):
+    """Ends the build as a limit does, at a text and not by the clock."""
+
+    def check(self) -> None:
+        if self.at in self.log:
+            raise BuildError("build ended: no output for 9 s (stall_timeout)")
+
+
+def test_silence_is_blamed_on_who_is_silent(farm: Farm) -> None:
+    with pytest.raises(Killed, match=r"dnf hung while it installed packages: build ended: no out"):
+        farm.build("hanging", Impatient(b"rpmbuild is at work"))
+    with pytest.raises(BuildError, match=r"^build ended: no output for 9 s \(stall_timeout\)"):
+        farm.build("slow", Impatient(b"rpmbuild is at work"))
+
+
 #: What %install leaves where rpmbuild puts packages, and what is said of it.
 ODD = [
     ("mkdir -p $R/x.rpm/y", "'x.rpm': Is a directory"),
@@ -276,7 +291,7 @@ def test_a_directory_of_a_whole_task_is_swept_too(farm: Farm) -> None:
     farm.builder.cleanup(task, request.slot)
 
 
-@pytest.mark.parametrize("package", ["slow", "cut"])
+@pytest.mark.parametrize("package", ["slow", "cut", "bootcut"])
 def test_a_killed_worker_leaves_nothing_to_the_next(farm: Farm, package: str) -> None:
     request = farm.request(farm.srpm(package))
     pid = os.fork()
@@ -290,9 +305,12 @@ def test_a_killed_worker_leaves_nothing_to_the_next(farm: Farm, package: str) ->
         wait_until(lambda: farm.processes() == [], what="mock ends with its worker")
     assert [path.name for path in farm.base.glob("copr-*")]
     farm.builder.cleanup(request.workdir, request.slot)
-    scrubbed = [start["argv"] for start in farm.starts() if "--scrub" in start["argv"]]
-    assert ["root-cache" in argv for argv in scrubbed] == (
-        [True, False] if package == "cut" else [False]
+    scrubs = [start for start in farm.starts() if "--scrub" in start["argv"]]
+    thrown = {word for start in scrubs for word in start["argv"] if word == "root-cache"}
+    assert bool(thrown) == (package != "slow")
+    # A half copy of a bootstrap root is among the caches of the slot.
+    assert any(start["caches"].endswith("/copr-slot-0") for start in scrubs) == (
+        package == "bootcut"
     )
 
 

@@ -76,7 +76,8 @@ def distribution() -> Iterator[Path]:
 
 def forget() -> None:
     """The prepared roots of this distribution: no test is to find one of an earlier run."""
-    for path in Path("/var/cache/mock").glob(f"copr-{CHROOT}-*"):
+    caches = Path("/var/cache/mock")
+    for path in (*caches.glob(f"copr-{CHROOT}-*"), *caches.glob(f"copr-slot-*/copr-{CHROOT}-*")):
         shutil.rmtree(path)
 
 
@@ -122,6 +123,18 @@ class Farm:
             self.builder.cleanup(request.workdir, request.slot)
             assert not request.workdir.exists()
 
+    def dies(self, request: BuildRequest, text: bytes) -> None:
+        """Its worker is killed when mock says `text`; the next one finds and leaves nothing."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.builder.build(request, Watcher(text, "die"))
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        self.builder.cleanup(request.workdir, request.slot)
+        self.clean()
+
     def clean(self) -> None:
         """Nothing is left: no root, no mount, no process of a build."""
         assert list(self.base.iterdir()) == []
@@ -156,6 +169,30 @@ def test_green(farm: Farm) -> None:
     assert set(made) == {f"hello-1-1.{ARCH}.rpm", "hello-1-1.src.rpm"}
     assert b"project p extra 1" in watcher.log
     assert farm.logs == ["build.log", "hw_info.log", "installed_pkgs.log", "root.log", "state.log"]
+
+
+def test_a_bootstrap_root(farm: Farm) -> None:
+    """dnf runs in a root of its own, which is cleaned up and kept as the other one is."""
+    forget()
+    bootstrap = Buildroot(bootstrap="on")
+    killed = farm.request("hello", buildroot=bootstrap)
+    farm.dies(killed, b"Start(bootstrap): creating root cache")
+    for _ in ("made", "unpacked"):
+        watcher = Watcher()
+        assert len(farm.build(farm.request("hello", buildroot=bootstrap), watcher)) == 2
+        assert b"Finish(bootstrap): chroot init" in watcher.log
+        farm.clean()
+
+
+def test_odd_files_among_the_packages(farm: Farm) -> None:
+    there = "/builddir/build/RPMS/x.rpm"
+    for left, reason in (
+        (f"mkdir {there}", "Is a directory"),
+        (f"ln -s /nowhere {there}", "No such file"),
+    ):
+        with pytest.raises(BuildError, match=reason):
+            farm.build(farm.request("odd", build=left))
+        farm.clean()
 
 
 @pytest.mark.parametrize(
@@ -224,15 +261,7 @@ def test_a_worker_is_killed_in_the_middle(farm: Farm, text: bytes) -> None:
     request = farm.request(
         "slow", build="echo now; sleep 86400", buildroot=Buildroot(packages=fresh)
     )
-    pid = os.fork()
-    if pid == 0:
-        try:
-            farm.builder.build(request, Watcher(text, "die"))
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    farm.builder.cleanup(request.workdir, request.slot)
-    farm.clean()
+    farm.dies(request, text)
     again = farm.request("hello", buildroot=Buildroot(packages=fresh))
     assert len(farm.build(again)) == 2
 

@@ -9,12 +9,14 @@ release=mock-$version-1
 python=/usr/bin/python3 # the one that knows dnf and rpm
 site=/usr/local/lib/copr-test-mock
 files="/usr/local/bin/mock /etc/pam.d/mock /etc/security/console.apps/mock $site /usr/libexec/mock"
+keys=/usr/share/distribution-gpg-keys # mock copies it into a bootstrap root
 user=copr-mock
 
 if [ "${1:-}" = remove ]; then
     [ -d $site ] || { echo "mock: not installed by this script: nothing is removed" >&2; exit 1; }
     # shellcheck disable=SC2086
     rm -rf $files
+    if [ -d $keys ]; then rmdir --ignore-fail-on-non-empty $keys; fi
     if getent passwd $user >/dev/null; then userdel -r $user 2>/dev/null; fi
     exit 0
 fi
@@ -34,7 +36,7 @@ git clone -q --depth 1 --branch $release "$url" "$source/mock" 2>"$source/said" 
     exit 1
 }
 rm -rf "$site"
-mkdir -p "$site" /usr/libexec/mock /etc/mock /etc/security/console.apps /var/lib/mock /var/cache/mock
+mkdir -p "$site" $keys /usr/libexec/mock /etc/mock /etc/security/console.apps /var/lib/mock /var/cache/mock
 if [ "${TEMPLATED_GIT:-}" ]; then
     git clone -q "$TEMPLATED_GIT" "$source/templated"
     cp -r "$source/templated/templated_dictionary" "$site/"

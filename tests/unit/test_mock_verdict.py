@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from backend import triage
-from backend.builders.mockverdict import Ended, judge
+from backend.builders.mockverdict import Ended, ended_by_us, judge
 from backend.exceptions import BuildError, InfrastructureError, Killed
 from backend.triage import Kind
 
@@ -204,6 +204,10 @@ def test_a_limit_of_mocks_own() -> None:
 
 
 def test_a_damaged_prepared_root_is_made_anew() -> None:
+    begun = b"2026 - Start(bootstrap): unpacking root cache\n"
+    assert Ended(code=1, output=STARTED, state=begun).broken_cache
+    begun += b"2026 - Finish(bootstrap): unpacking root cache\n"
+    assert not Ended(code=1, output=STARTED, state=begun).broken_cache
     state = b"2026 - Start: chroot init\n2026 - Start: unpacking root cache\n"
     ended = Ended(code=1, output=STARTED, state=state)
     assert ended.broken_cache
@@ -304,3 +308,27 @@ def test_an_rpmbuild_that_asked_for_more_packages_has_not_failed() -> None:
 def test_a_mock_whose_first_words_have_gone_by_has_started() -> None:
     error = judge(Ended(code=1, output=b"x" * 99, state=b"2026 - Start: chroot init\n"))
     assert "did not start" not in str(error)
+
+
+def test_dnf_that_hangs_is_not_the_packages_fault() -> None:
+    silent = BuildError("build ended: no output for 20 s (stall_timeout)")
+    long = BuildError("build ended: it took longer than 20 s (timeout)")
+    run = b"DEBUG util.py:558:  Executing command: ['%s', 'install'] with env {}\n"
+    done = b"DEBUG util.py:610:  Child return code was: 0\n"
+    for dnf in (b"/usr/bin/dnf-3", b"/usr/bin/dnf5", b"/usr/bin/systemd-nspawn', '/usr/bin/dnf"):
+        error = ended_by_us(silent, run % dnf + b"DEBUG util.py:460:  mini 0 B/s\n")
+        assert type(error) is Killed
+        assert str(error).startswith("dnf hung while it installed packages: build ended: no output")
+        assert ended_by_us(silent, run % dnf + done) is silent
+        assert ended_by_us(long, run % dnf) is long
+    assert ended_by_us(silent, run % b"/bin/rpm") is silent
+    assert ended_by_us(silent, b"") is silent
+
+
+def test_a_missing_gpg_key_is_named_in_one_line() -> None:
+    said = (
+        b"you do not have any GPG public keys installed.\nProblem repository: [mini]\nusername: \n"
+    )
+    error = judge(Ended(code=30, output=STARTED + said, root=said))
+    assert type(error) is Killed
+    assert str(error).endswith("gpgkey is missing in the chroot's file: Problem repository: [mini]")
