@@ -83,26 +83,30 @@ def make(directory: Path, name: str, *, version: str = "1", files: int = 4) -> P
         (1126, _STRING, "9"),
         (1132, _STRING, "noarch-linux"),
     ]
-    if files:
-        many = range(files)
-        tags += [
-            (1028, _INT32, [0 for _ in many]),
-            (1030, _INT16, [0o100644 for _ in many]),
-            (1033, _INT16, [0 for _ in many]),
-            (1034, _INT32, [1_700_000_000 for _ in many]),
-            (1035, _ARRAY, [hashlib.md5(path.encode()).hexdigest() for path in paths]),
-            (1036, _ARRAY, ["" for _ in many]),
-            (1037, _INT32, [64 for _ in many]),  # ghosts: the payload has none of them
-            (1039, _ARRAY, ["root" for _ in many]),
-            (1040, _ARRAY, ["root" for _ in many]),
-            (1095, _INT32, [1 for _ in many]),
-            (1096, _INT32, [number + 1 for number in many]),
-            (1097, _ARRAY, ["" for _ in many]),
-            (1116, _INT32, [0 for _ in many]),
-            (1117, _ARRAY, paths),
-            (1118, _ARRAY, [f"/usr/share/{name}/"]),
-        ]
+    tags += _files(name, paths) if files else []
     return write(directory / f"{nevr}.noarch.rpm", tags)
+
+
+def _files(name: str, paths: list[str]) -> list[tuple[int, int, Value | bytes]]:
+    """Tags of files in the package's own directory."""
+    many = range(len(paths))
+    return [
+        (1028, _INT32, [0 for _ in many]),
+        (1030, _INT16, [0o100644 for _ in many]),
+        (1033, _INT16, [0 for _ in many]),
+        (1034, _INT32, [1_700_000_000 for _ in many]),
+        (1035, _ARRAY, [hashlib.md5(path.encode()).hexdigest() for path in paths]),
+        (1036, _ARRAY, ["" for _ in many]),
+        (1037, _INT32, [64 for _ in many]),  # ghosts: the payload has none of them
+        (1039, _ARRAY, ["root" for _ in many]),
+        (1040, _ARRAY, ["root" for _ in many]),
+        (1095, _INT32, [1 for _ in many]),
+        (1096, _INT32, [number + 1 for number in many]),
+        (1097, _ARRAY, ["" for _ in many]),
+        (1116, _INT32, [0 for _ in many]),
+        (1117, _ARRAY, paths),
+        (1118, _ARRAY, [f"/usr/share/{name}/"]),
+    ]
 
 
 def write(path: Path, tags: Sequence[tuple[int, int, Value | bytes]]) -> Path:
