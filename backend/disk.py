@@ -35,6 +35,12 @@ def reserve_files(path: Path) -> int:
     return min(RESERVE_FILES, max(FEWEST, disk.f_files // 20)) if disk.f_files else 0
 
 
+def free(path: Path) -> int:
+    """Bytes that nobody has taken on the file system of `path`, those kept for root among them."""
+    disk = os.statvfs(path)
+    return disk.f_bfree * disk.f_frsize
+
+
 def low(path: Path) -> bool:
     """True when less than a reserve is left, of bytes or of files."""
     disk = os.statvfs(path)

@@ -78,7 +78,7 @@ class Watch:
 
     def __init__(self, config: Config, area: Path, pid: int, group: Group | None) -> None:
         self._config, self._area, self._pid, self._group = config, area, pid, group
-        self._free = _free(area)
+        self._free = disk.free(area)
         self._du = Beside([find("sh"), "-c", _DU, "sh", str(area)])
         self._census = Beside([sys.executable, "-I", "-S", census.__file__, str(pid)])
         self._shared, self._unmapped = machine().get("Shmem", 0), (0, 0)
@@ -155,7 +155,7 @@ class Watch:
         return self._gone() if disk.closed(self._area) else 0
 
     def _gone(self) -> int:
-        return max(0, self._free - _free(self._area))
+        return max(0, self._free - disk.free(self._area))
 
     def _judge(self, found: list[int] | None) -> None:
         if not found or len(found) != 2:  # it goes on, or was ended
@@ -179,8 +179,3 @@ def _process_limit(config: Config) -> BuildError:
     return BuildError(
         f"build ended: limit of {config.builder_max_processes} processes (max_processes)"
     )
-
-
-def _free(path: Path) -> int:
-    free = os.statvfs(path)
-    return free.f_bfree * free.f_frsize

@@ -5,6 +5,7 @@ from pathlib import Path
 from backend import disk
 from backend.builders.limits import MIB, Watch
 from backend.builders.mockclean import Traces
+from backend.builders.stream import guilt
 from backend.config import Config
 from backend.exceptions import BuildError, InfrastructureError
 
@@ -22,6 +23,8 @@ class MockWatch:
     def __init__(self, config: Config, traces: Traces, results: Path, pid: int) -> None:
         self._config, self._traces, self._results, self._pid = config, traces, results, pid
         self._watch: Watch | None = None
+        places = (Path(traces.basedir), results)
+        self._before = {where.stat().st_dev: disk.free(where) for where in places}
 
     def __enter__(self) -> "MockWatch":
         return self
@@ -58,11 +61,10 @@ class MockWatch:
         wanted, device = disk.reserve(full), full.stat().st_dev
         places = [root / place for place in _ITS_OWN] + [self._results]
         own = [place for place in places if place.exists() and place.stat().st_dev == device]
-        if sum(map(disk.usage, own)) >= wanted:
-            raise BuildError(
-                f"build ended: it filled the disk, less than {wanted // 1024**2} MiB are free"
-            )
+        lost = self._before.get(device, 0) - disk.free(full)
         where = self._traces.basedir if full == root else full
+        if error := guilt(sum(map(disk.usage, own)), lost, wanted, where):
+            raise error
         raise InfrastructureError(
             f"the disk of {where} is nearly full, not by this build: free space there"
         )

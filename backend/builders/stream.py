@@ -14,7 +14,7 @@ from backend.builders import Monitor
 from backend.builders.limits import Watch
 from backend.builders.sandbox import Area, Command
 from backend.config import Config
-from backend.exceptions import BuildError, InfrastructureError
+from backend.exceptions import BuildError, CoprBackendError, InfrastructureError, Killed
 from backend.process import Child
 
 CHECK_EVERY = 2.0
@@ -103,8 +103,9 @@ def follow(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | 
     filled the disk, or what `monitor.check` raises; in every case all processes of the build
     are dead then, and the log has the last byte they wrote.
     """
+    before = disk.free(request.workdir)
     try:
-        tight = _loop(child, pipe, log, request, watch)
+        tight = _loop(child, pipe, log, request, watch, before=before)
         child.kill()
         _drain(pipe, log)
         _check_log(log, request)
@@ -121,7 +122,7 @@ def follow(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | 
         _drain(pipe, log)
     # Also of a success: rpmbuild does not notice that its scripts were cut short.
     if tight is not None or disk.low(request.workdir):
-        blame(request, tight or 0)
+        blame(request, before, tight or 0)
     return code
 
 
@@ -139,7 +140,9 @@ def supervise(config: Config, area: Area, command: Command, log: Log, most: Limi
         os.close(pipe)
 
 
-def _loop(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | None) -> int | None:
+def _loop(
+    child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | None, *, before: int
+) -> int | None:
     """None, or if the disk was nearly full at any time, what the build may have hidden then."""
     tight: int | None = None
     start = last = time.monotonic()
@@ -162,7 +165,7 @@ def _loop(child: Child, pipe: int, log: Log, request: Limits, watch: Watcher | N
             if watch:
                 watch.check()
             if disk.low(request.workdir):
-                blame(request, watch.hidden() if watch else 0)
+                blame(request, before, watch.hidden() if watch else 0)
         if pipe in ready:
             data = os.read(pipe, _KEEP)
             log.write(data)
@@ -188,18 +191,34 @@ def _check_limits(log: Log, request: Limits, total: float, silent: float) -> Non
         raise BuildError(f"build ended: no output for {request.stall_timeout} s (stall_timeout)")
 
 
-def blame(request: Limits, hidden: int = 0) -> None:
+def blame(request: Limits, before: int, hidden: int = 0) -> None:
     """The disk is nearly full: raises BuildError if that is the build's doing, InfrastructureError
-    if it is not. `hidden`: bytes of it that are not below its work directory."""
-    wanted = disk.reserve(request.workdir)
-    if max(hidden, disk.usage(request.workdir)) >= wanted:
-        raise BuildError(
-            f"build ended: it filled the disk, less than {wanted // 1024**2} MiB are free"
-        )
-    if disk.low_files(request.workdir) and disk.count(request.workdir) >= _MANY_FILES:
+    if it is not. `before`: bytes that were free when the build began; `hidden`: bytes of it that
+    are not below its work directory."""
+    where = request.workdir
+    lost = before - disk.free(where)
+    if error := guilt(max(hidden, disk.usage(where)), lost, disk.reserve(where), where):
+        raise error
+    if disk.low_files(where) and disk.count(where) >= _MANY_FILES:
         raise BuildError("build ended: it filled the disk with files, hardly one more can be made")
     raise InfrastructureError(
-        f"the disk of {request.workdir} is nearly full, not by this build: free space there"
+        f"the disk of {where} is nearly full, not by this build: free space there"
+    )
+
+
+def guilt(own: int, lost: int, reserve: int, where: object) -> CoprBackendError | None:
+    """What a build has to do with a disk that is nearly full, of which it has taken `own` bytes
+    and all together `lost` since it began; None if it has taken less than the reserve.
+
+    A large build beside one that fills the disk is tried again. Not for ever: several that fill it
+    together have a small share each.
+    """
+    if own < reserve:
+        return None
+    if lost > 2 * own:
+        return Killed(f"the disk of {where} is nearly full, mostly by others: free space there")
+    return BuildError(
+        f"build ended: it filled the disk, less than {reserve // 1024**2} MiB are free"
     )
 
 

@@ -157,10 +157,11 @@ class _Build:
         """Build, and leave the outcome."""
         run, order = self._run, self._order
         request = replace(order.request, srpm=run.source, workdir=run.work)
+        before = disk.free(run.work)
         try:
             outcome = _good(order.builder.build(request, self))
         except CoprBackendError as error:
-            error = self._whose_disk(error)
+            error = self._whose_disk(error, before)
             outcome = {"error": type(error).__name__, "text": str(error)}
         except Exception as error:  # noqa: BLE001  (anybody's class: the worker shall know)
             traceback.print_exc()
@@ -168,11 +169,11 @@ class _Build:
             outcome = {"error": "ToolError", "text": f"the builder failed on its host: {said}"}
         _leave(run, {**outcome, "logs": _logs(run)})
 
-    def _whose_disk(self, error: CoprBackendError) -> CoprBackendError:
+    def _whose_disk(self, error: CoprBackendError, before: int) -> CoprBackendError:
         """A disk without room for the log is the fault of who has filled it, as any other."""
         try:
             if isinstance(error, InfrastructureError) and disk.low(self._run.work):
-                stream.blame(replace(self._order.request, workdir=self._run.work))
+                stream.blame(replace(self._order.request, workdir=self._run.work), before)
         except CoprBackendError as better:
             return better
         return error

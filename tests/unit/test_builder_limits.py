@@ -227,7 +227,7 @@ def test_what_nobody_can_tell_is_all_that_is_gone_but_not_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free, held = [10**10], [0, None, None, None]
-    monkeypatch.setattr(limits, "_free", lambda _: free[0])
+    monkeypatch.setattr(disk, "free", lambda _: free[0])
     monkeypatch.setattr(limits, "unlinked", lambda *_: held.pop(0))
     with Watch(settings(tmp_path, max_disk="1G"), tmp_path, os.getpid(), None) as watch:
         free[0] -= 800 * limits.MIB
@@ -245,7 +245,7 @@ def test_where_directories_are_closed_all_that_is_gone_is_the_builds(
     closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = [10**10]
-    monkeypatch.setattr(limits, "_free", lambda _: free[0])
+    monkeypatch.setattr(disk, "free", lambda _: free[0])
     monkeypatch.setattr(disk, "closed", lambda _: closed)
     with Watch(settings(tmp_path), tmp_path, os.getpid(), None) as watch:
         free[0] -= 10**9

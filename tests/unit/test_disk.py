@@ -10,16 +10,16 @@ import pytest
 from backend import disk
 from backend.builders import BuildRequest, stream
 from backend.chroot import Chroot
-from backend.exceptions import BuildError, InfrastructureError
+from backend.exceptions import BuildError, InfrastructureError, Killed
 
-Stat = namedtuple("Stat", "f_frsize f_blocks f_bavail f_files f_favail")
+Stat = namedtuple("Stat", "f_frsize f_blocks f_bavail f_files f_favail f_bfree")
 MIB = 1024**2
 
 
 def filled(
     monkeypatch: pytest.MonkeyPatch, total: int, free: int, files: int = 0, all_files: int = 0
 ) -> None:
-    stat = Stat(4096, total // 4096, free // 4096, all_files, files)
+    stat = Stat(4096, total // 4096, free // 4096, all_files, files, free // 4096)
     monkeypatch.setattr(os, "statvfs", lambda _path: stat)
 
 
@@ -74,12 +74,29 @@ def test_a_build_pays_only_for_its_own_files(
     )  # fmt: skip
     filled(monkeypatch, 20 * MIB, 0)
     with pytest.raises(InfrastructureError, match="not by this build"):
-        stream.blame(request)
+        stream.blame(request, 0)
     with pytest.raises(BuildError, match="it filled the disk"):
-        stream.blame(request, 2 * MIB)  # removed, and held open
+        stream.blame(request, 0, 2 * MIB)  # removed, and held open
     (tmp_path / "big").write_bytes(b"x" * 2 * MIB)
     with pytest.raises(BuildError, match="it filled the disk"):
-        stream.blame(request)
+        stream.blame(request, 0)
+
+
+@pytest.mark.parametrize(
+    ("own", "lost", "fault"),
+    [
+        (0, 900, None),
+        (99, 100, None),  # less than the reserve
+        (100, 100, BuildError),
+        (100, -50, BuildError),  # others have removed more
+        (450, 900, BuildError),
+        (449, 900, Killed),
+    ],
+)
+def test_a_large_build_is_not_blamed_for_what_others_fill(
+    own: int, lost: int, fault: type[Exception] | None
+) -> None:
+    assert type(stream.guilt(own, lost, 100, "/srv")) is (fault or type(None))
 
 
 def test_a_build_pays_only_for_many_files_of_its_own(
@@ -92,11 +109,11 @@ def test_a_build_pays_only_for_many_files_of_its_own(
     filled(monkeypatch, 10**12, 10**11, 0, 100_000)
     (tmp_path / "few").touch()
     with pytest.raises(InfrastructureError, match="not by this build"):
-        stream.blame(request)
+        stream.blame(request, 0)
     for number in range(2000):
         (tmp_path / str(number)).touch()
     with pytest.raises(BuildError, match="it filled the disk with files"):
-        stream.blame(request)
+        stream.blame(request, 0)
 
 
 def test_spread_adds_one_flag_and_keeps_the_others(
