@@ -40,57 +40,76 @@ class Made:
     finished: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """What lies in the directory of a build: its packages, the source package that it was made
+    from, the digests of what lies beside them, and the list of what was installed."""
+
+    rpms: list[packages.Rpm]
+    used: packages.Rpm
+    beside: dict[str, str]
+    listed: str
+
+
 def write(made: Made) -> None:
     """Leave the SPDX document and the statement, which names it; with a signature of the project's
     key if packages are signed. Raises InfrastructureError."""
     directory, task = made.results.path, made.task
-    url = layout.result_url(made.config.results_url, task)
     try:
-        rpms = [packages.read(directory / one.filename) for one in made.packages]
-        used = packages.read(made.srpm)
-        beside = _digests(directory, (f"{lists.NAME}.gz", layout.CONFIGS))
-        listed = _text(made.workdir / LOGS / lists.NAME)
+        found = _Read(
+            rpms=[packages.read(directory / one.filename) for one in made.packages],
+            used=packages.read(made.srpm),
+            beside=_digests(directory, (f"{lists.NAME}.gz", layout.CONFIGS)),
+            listed=_text(made.workdir / LOGS / lists.NAME),
+        )
     except OSError as error:
         raise InfrastructureError(f"cannot read the results in {directory}: {error}") from error
     except ValueError as error:  # a builder of one's own may make what it likes
         made.results.log(f"no provenance: a result is no RPM that can be read: {error}")
         return
-    contents = sbom.Contents(
-        title=f"{task.owner}/{task.dirname} {task.result_dir} {task.chroot}",
-        url=url,
-        owner=task.owner,
-        version=__version__,
-        created=made.finished,
-        binaries=[rpm for rpm in rpms if not rpm.header.source],
-        source=next((rpm for rpm in rpms if rpm.header.source), used),
-    )
-    content = _json(sbom.make(contents))
+    content = _json(sbom.make(_contents(made, found)))
     made.results.write_document(SBOM, content)
-    beside[SBOM] = hashlib.sha256(content).hexdigest()
-    checkout = _checkout(made)
-    facts = statement.Facts(
-        task=task.task_id,
-        attempt=made.attempt,
-        url=url,
-        builder=f"{made.config.public_url}/#{made.config.builder_type}",
-        version=__version__,
-        started=made.started,
-        finished=made.finished,
-        parameters=_parameters(made, checkout),
-        own={"builder": made.config.builder_type, "settings": made.settings},
-        results=rpms,
-        srpm=used,
-        srpm_url=task.srpm_url or "",
-        git=(task.git_repo, task.git_hash) if task.git_repo and task.git_hash else None,
-        checkout=checkout,
-        installed=packages.installed(listed, str(task.chroot).partition("-")[0]),
-        beside=beside,
-    )
-    made.results.write_document(PROVENANCE, _json(statement.make(facts)))
+    found.beside[SBOM] = hashlib.sha256(content).hexdigest()
+    made.results.write_document(PROVENANCE, _json(statement.make(_facts(made, found))))
     signer = sign.signer(made.config, task.owner, task.dirname)
     if signer:
         signature = signer.sign_metadata(directory / PROVENANCE)
         made.results.write_document(f"{PROVENANCE}.asc", signature)
+
+
+def _contents(made: Made, found: _Read) -> sbom.Contents:
+    task = made.task
+    return sbom.Contents(
+        title=f"{task.owner}/{task.dirname} {task.result_dir} {task.chroot}",
+        url=layout.result_url(made.config.results_url, task),
+        owner=task.owner,
+        version=__version__,
+        created=made.finished,
+        binaries=[rpm for rpm in found.rpms if not rpm.header.source],
+        source=next((rpm for rpm in found.rpms if rpm.header.source), found.used),
+    )
+
+
+def _facts(made: Made, found: _Read) -> statement.Facts:
+    task, config, checkout = made.task, made.config, _checkout(made)
+    return statement.Facts(
+        task=task.task_id,
+        attempt=made.attempt,
+        url=layout.result_url(config.results_url, task),
+        builder=f"{config.public_url}/#{config.builder_type}",
+        version=__version__,
+        started=made.started,
+        finished=made.finished,
+        parameters=_parameters(made, checkout),
+        own={"builder": config.builder_type, "settings": made.settings},
+        results=found.rpms,
+        srpm=found.used,
+        srpm_url=task.srpm_url or "",
+        git=(task.git_repo, task.git_hash) if task.git_repo and task.git_hash else None,
+        checkout=checkout,
+        installed=packages.installed(found.listed, str(task.chroot).partition("-")[0]),
+        beside=found.beside,
+    )
 
 
 def _checkout(made: Made) -> Checkout | None:
