@@ -10,8 +10,11 @@ PACKAGES = (
     "gcc make libc6-dev patch diffutils findutils gawk sed grep gzip bzip2 xz-utils tar cpio"
     " unzip util-linux rpm passwd file procps elfutils dnf dnf-plugins-core"
 )
-#: Not needed to build anything.
-_DROP = "usr/share/doc usr/share/man usr/share/locale usr/share/info var/lib/apt var/cache"
+#: Not needed to build anything; and mock writes the configuration of dnf into a root by itself.
+_DROP = (
+    "usr/share/doc usr/share/man usr/share/locale usr/share/info var/lib/apt var/cache"
+    " etc/dnf/dnf.conf"
+)
 #: Empty in a package: mock mounts something there.
 _MOUNTS = ("dev", "proc", "sys", "run")
 #: Debian's rpm keeps its database in the home directory.
