@@ -113,7 +113,7 @@ def judge(ended: Ended) -> CoprBackendError | None:
 def ended_by_us(error: BuildError, root: bytes) -> CoprBackendError:
     """What to raise for a limit of ours that a mock met, given the end of its root.log: whoever
     waits for a mirror is silent, and it is not the package that hangs."""
-    _, found, last = _text(root).rpartition("Executing command: [")
+    _, found, last = _text(root).rpartition(_BEGINS)
     dnf = found and _DNF.search(last.partition("\n")[0]) and "Child return code was: " not in last
     if dnf and str(error).endswith("(stall_timeout)"):
         return Killed(f"dnf hung while it installed packages: {error}")

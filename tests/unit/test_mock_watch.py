@@ -9,7 +9,7 @@ import pytest
 from backend import config, disk
 from backend.builders.mockclean import Traces
 from backend.builders.mockwatch import MockWatch
-from backend.exceptions import BuildError, InfrastructureError
+from backend.exceptions import BuildError, InfrastructureError, Killed
 
 MIB = 1024**2
 
@@ -57,3 +57,20 @@ def test_a_full_disk_is_whose_files_fill_it(
         pytest.raises(InfrastructureError, match=f"disk of {traces.basedir} is nearly full"),
     ):
         roots.check()
+
+
+def test_the_first_mock_makes_the_base_directory(tmp_path: Path, traces: Traces) -> None:
+    with watch(tmp_path, replace(traces, basedir=str(tmp_path / "new"))) as first:
+        first.check()
+
+
+def test_a_large_package_is_not_blamed_for_what_others_fill(
+    tmp_path: Path, traces: Traces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "result" / "x.rpm").write_bytes(b"x" * 2 * MIB)
+    monkeypatch.setattr(disk, "low", lambda _path: True)
+    monkeypatch.setattr(disk, "reserve", lambda _path: MIB)
+    free = iter((100 * MIB, 100 * MIB, 10 * MIB))
+    monkeypatch.setattr(disk, "free", lambda _path: next(free))
+    with watch(tmp_path, traces) as crowd, pytest.raises(Killed, match="mostly by others"):
+        crowd.check()
